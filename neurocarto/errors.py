@@ -1,0 +1,32 @@
+"""The exceptions of NeuroCartography.
+
+Every problem that a user can cause or mend is one of these; its message is one line that names the
+value, why it is wrong and what to do. The command line prints it and exits with 2; the app shows it
+in place.
+
+    NeurocartoError
+    ├── SettingsError    a setting outside its range
+    ├── ModelError       a model, weights or layer that cannot be used
+    ├── ImagesError      an image folder that cannot be used
+    └── RunError         a run folder that is missing, damaged, occupied or of another format
+"""
+
+
+class NeurocartoError(Exception):
+    """Base of every exception that NeuroCartography raises on purpose."""
+
+
+class SettingsError(NeurocartoError):
+    """A setting lies outside its range."""
+
+
+class ModelError(NeurocartoError):
+    """A model, its weights or one of its layers cannot be used."""
+
+
+class ImagesError(NeurocartoError):
+    """An image folder cannot be used."""
+
+
+class RunError(NeurocartoError):
+    """A run folder is missing, damaged, occupied or of another format."""

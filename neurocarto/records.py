@@ -1,0 +1,112 @@
+"""The records that travel between stages, and the schemas of a run's tables (run format 1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+FORMAT = 1
+"""Version of the run folder. Columns never change their meaning within a format."""
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One hooked layer.
+
+    name: module path in the model; channels: its neurons; map_height, map_width: cells of its
+    activation maps; layout: axes of the module's output ("BCHW"); clamp: (low, high) that the output
+    is clamped to, or None; receptive_field: side of the theoretical field in input pixels, None when
+    unknown; example_box: side of the example box in input pixels, None before it is measured.
+    """
+
+    name: str
+    channels: int
+    map_height: int
+    map_width: int
+    layout: str = "BCHW"
+    clamp: tuple[float, float] | None = None
+    receptive_field: int | None = None
+    example_box: float | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TopActivations:
+    """The strongest images of every neuron, strongest first.
+
+    activations (N, k) float32, after the layer's clamp; images (N, k) int32, -1 where a neuron is
+    active on fewer than k images; rows, columns (N, k) float32: where the peak lies on the activation
+    map, as fractions of its height and width (cell centres).
+    """
+
+    activations: npt.NDArray[np.float32]
+    images: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.float32]
+    columns: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:
+    """Return, for each layer's name, its neurons as a slice of 0 … N-1."""
+    ends = np.cumsum([layer.channels for layer in layers]).tolist()
+    return {layer.name: slice(end - layer.channels, end) for layer, end in zip(layers, ends, strict=True)}
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_int8, _int16, _int32, _float32, _string = pa.int8(), pa.int16(), pa.int32(), pa.float32(), pa.string()
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "neurons": _schema(
+        neuron=_int32, layer=_string, channel=_int32, cluster=_int32, x=_float32, y=_float32,
+        max_activation=_float32, mean_activation=_float32, active_fraction=_float32,
+    ),
+    "examples": _schema(
+        neuron=_int32, rank=_int16, half=_int8, image=_int32, activation=_float32,
+        x0=_float32, y0=_float32, x1=_float32, y1=_float32,
+    ),
+    "images": _schema(
+        image=_int32, path=_string, label=_string, prediction=_string, confidence=_float32,
+        width=_int32, height=_int32,
+    ),
+    "classes": pa.schema(
+        [
+            pa.field("class", _string), pa.field("kind", _string),
+            pa.field("outputs", pa.list_(_int32)), pa.field("images", _int32),
+        ]
+    ),
+    "clusters": _schema(cluster=_int32, layer=_string, size=_int32, label=_string),
+    "importance": pa.schema(
+        [
+            pa.field("class", _string), pa.field("cluster", _int32), pa.field("score", _float32),
+            pa.field("q_value", _float32), pa.field("rank", _int32), pa.field("effect", _float32),
+        ]
+    ),
+    "influence": pa.schema(
+        [
+            pa.field("class", _string), pa.field("source", _int32), pa.field("target", _int32),
+            pa.field("weight", _float32), pa.field("low", _float32), pa.field("high", _float32),
+        ]
+    ),
+}  # fmt: skip
+"""Columns that every run has; tables may carry more behind them."""
+
+PREVIEWS = _schema(image=_int32, webp=pa.binary())
+"""previews/previews.parquet: one small whole image (long side 224 pixels) for each image with an example."""

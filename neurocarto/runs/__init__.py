@@ -1,0 +1,1 @@
+"""The run folder: writing, reading and checking it. Nothing here imports torch."""

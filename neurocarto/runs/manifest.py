@@ -1,0 +1,78 @@
+"""The manifest: what a run was made from, how, with what, and the checksums of its files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neurocarto.errors import RunError
+from neurocarto.records import FORMAT, Layer
+
+FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json.
+
+    model: name, source, weights_sha256, preprocessing. images: source, fingerprint, count, skipped
+    [{path, reason}]. seconds: per stage. files: {name: {sha256, bytes}}. influence says how edge
+    weights were obtained; snapshots are the fractions of the images behind snapshots.npy. `extra`
+    keeps fields that this version does not know.
+    """
+
+    run_id: str
+    created: str
+    version: str
+    settings: Mapping[str, Any]
+    model: Mapping[str, Any]
+    images: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    packages: Mapping[str, str]
+    seconds: Mapping[str, float]
+    snapshots: tuple[float, ...]
+    influence: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    format: int = FORMAT
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the manifest as indented JSON."""
+        content = asdict(self)
+        extra = content.pop("extra")
+        return json.dumps({"format": content.pop("format"), **content, **extra}, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Parse a manifest; RunError when it is not one or is of another format."""
+        try:
+            content = json.loads(text)
+            if content["format"] != FORMAT:
+                raise RunError(
+                    f"the run has format {content['format']}, this version reads format {FORMAT}; "
+                    "open it with the neurocarto that wrote it, or make it again"
+                )
+            layers = tuple(_layer(entry) for entry in content.pop("layers"))
+            known = {name: content.pop(name) for name in cls.__dataclass_fields__ if name in content}
+            known["snapshots"] = tuple(known["snapshots"])
+            return cls(layers=layers, extra=content, **known)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{FILE_NAME} is not a run's manifest: {error!r}; make the run again") from error
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a run folder; RunError when there is none."""
+        try:
+            text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{folder} is not a run folder: it has no readable {FILE_NAME}") from error
+        return cls.from_json(text)
+
+
+def _layer(entry: Mapping[str, Any]) -> Layer:
+    known = {name: entry[name] for name in Layer.__dataclass_fields__ if name in entry}
+    if known.get("clamp") is not None:
+        low, high = known["clamp"]
+        known["clamp"] = (float(low), float(high))
+    return Layer(**known)

@@ -1,0 +1,310 @@
+"""Writing, reading and checking a run folder.
+
+A run is written under a temporary name beside its place and renamed when it is whole, so a folder with
+a manifest is always a finished run.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from neurocarto.errors import RunError
+from neurocarto.records import PREVIEWS, SCHEMAS, layer_slices
+from neurocarto.runs.manifest import FILE_NAME, Manifest
+
+PREVIEW_FILE = "previews/previews.parquet"
+ARRAYS = ("embedding", "snapshots")
+PREVIEW_ROWS = 32
+"""Previews per row group: what one look-up decodes."""
+
+
+def write_run(
+    out: Path,
+    manifest: Manifest,
+    tables: Mapping[str, pd.DataFrame],
+    arrays: Mapping[str, npt.NDArray[np.float32]],
+    previews: Iterable[tuple[int, bytes]],
+) -> Path:
+    """Write a whole run to `out` and return it.
+
+    tables: one frame per name of SCHEMAS, extra columns allowed; arrays: `embedding` (N, dims),
+    `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
+    image. RunError when `out` is occupied or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
+    with _renamed_when_whole(out) as folder:
+        for name in SCHEMAS:
+            _write_table(folder / f"{name}.parquet", _with_schema(name, tables[name]))
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+        (folder / PREVIEW_FILE).parent.mkdir()
+        with pq.ParquetWriter(folder / PREVIEW_FILE, PREVIEWS, compression="none") as writer:
+            for rows in _batches(previews, PREVIEW_ROWS):
+                images, pictures = zip(*rows, strict=True)
+                writer.write_table(pa.table([images, pictures], schema=PREVIEWS))
+        files = {str(path.relative_to(folder).as_posix()): _digest(path) for path in sorted(folder.rglob("*.*"))}
+        (folder / FILE_NAME).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+    return out
+
+
+@contextmanager
+def _renamed_when_whole(out: Path) -> Iterator[Path]:
+    folder = out.parent / f".{out.name}.{os.getpid()}.partial"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    except OSError as error:
+        raise RunError(f"the run cannot be written to {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_schema(name: str, frame: pd.DataFrame) -> pa.Table:
+    schema = SCHEMAS[name]
+    missing = [column for column in schema.names if column not in frame]
+    if missing:
+        raise ValueError(f"table {name} lacks {missing}")
+    known = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    extra = frame.drop(columns=schema.names)
+    if len(extra.columns):
+        for field, column in zip(*_fields(pa.Table.from_pandas(extra, preserve_index=False)), strict=True):
+            known = known.append_column(field, column)
+    return known.replace_schema_metadata(None)
+
+
+def _fields(table: pa.Table) -> tuple[list[pa.Field], list[pa.ChunkedArray]]:
+    return list(table.schema), table.columns
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=100_000)
+
+
+def _batches(items: Iterable[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
+    batch: list[tuple[int, bytes]] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _digest(path: Path) -> dict[str, str | int]:
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+
+
+class Run:
+    """A finished run, read lazily: nothing is loaded before it is asked for, and then kept.
+
+    Frames are shared between everyone who holds the run: read them, never write to them.
+    RunError when the folder is not a run, or one of its files cannot be read.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.manifest = Manifest.read(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The folder's name, by which people know the run."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def neurons(self) -> pd.DataFrame:
+        """One row per neuron, in row order 0 … N-1."""
+        return self.table("neurons")
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """Example patches, ordered by neuron, then half, then rank."""
+        return self.table("examples")
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image that was used."""
+        return self.table("images")
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """One row per class."""
+        return self.table("classes")
+
+    @cached_property
+    def clusters(self) -> pd.DataFrame:
+        """One row per cluster."""
+        return self.table("clusters")
+
+    @cached_property
+    def importance(self) -> pd.DataFrame:
+        """Importance of clusters for classes."""
+        return self.table("importance")
+
+    @cached_property
+    def influence(self) -> pd.DataFrame:
+        """Edges between clusters, per class."""
+        return self.table("influence")
+
+    @cached_property
+    def embedding(self) -> npt.NDArray[np.float32]:
+        """Embedding (N, dims)."""
+        return self.array("embedding")
+
+    @cached_property
+    def snapshots(self) -> npt.NDArray[np.float32]:
+        """Maps (S, N, 2) after rising shares of the images, aligned."""
+        return self.array("snapshots")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a table of the run."""
+        with self._readable(f"{name}.parquet") as path:
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+            return frame
+
+    def array(self, name: str) -> npt.NDArray[np.float32]:
+        """Read an array of the run."""
+        with self._readable(f"{name}.npy") as path:
+            array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+            return array
+
+    def preview(self, image: int) -> bytes | None:
+        """Return the small whole image (webp), or None when no example comes from it."""
+        place = self._preview_index.get(image)
+        if place is None:
+            return None
+        group, row = place
+        with self._readable(PREVIEW_FILE) as path, pq.ParquetFile(path) as file:
+            picture: bytes = file.read_row_group(group, columns=["webp"])["webp"][row].as_py()
+            return picture
+
+    @cached_property
+    def _preview_index(self) -> dict[int, tuple[int, int]]:
+        with self._readable(PREVIEW_FILE) as path, pq.ParquetFile(path) as file:
+            groups = [
+                file.read_row_group(group, columns=["image"])["image"].to_pylist()
+                for group in range(file.num_row_groups)
+            ]
+        return {image: (g, row) for g, images in enumerate(groups) for row, image in enumerate(images)}
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[Path]:
+        try:
+            yield self.folder / name
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise RunError(f"{self.folder / name} cannot be read: {error}; make the run again") from error
+
+
+def check_run(folder: Path | str) -> list[str]:
+    """Verify a run folder: checksums, schemas, and that ids point at rows that exist.
+
+    Returns the problems, one line each; an empty list means that the run is whole. RunError when there
+    is no run.
+    """
+    run = Run(folder)
+    damaged = list(_damaged_files(run))
+    if damaged:
+        return damaged
+    try:
+        return [*_schema_problems(run), *_content_problems(run)]
+    except (RunError, KeyError) as error:
+        return [str(error)]
+
+
+def _damaged_files(run: Run) -> Iterator[str]:
+    required = [*(f"{name}.parquet" for name in SCHEMAS), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE]
+    for name in required:
+        if name not in run.manifest.files:
+            yield f"{name}: not listed in the manifest"
+    for name, expected in run.manifest.files.items():
+        path = run.folder / name
+        if not path.resolve().is_relative_to(run.folder.resolve()):
+            yield f"{name}: lies outside the run folder"
+        elif not path.is_file():
+            yield f"{name}: missing"
+        elif _digest(path) != expected:
+            yield f"{name}: its content is not what the manifest says (changed or damaged)"
+
+
+def _schema_problems(run: Run) -> Iterator[str]:
+    for name, schema in {**SCHEMAS, "previews/previews": PREVIEWS}.items():
+        actual = pq.read_schema(run.folder / f"{name}.parquet")
+        for field in schema:
+            if field.name not in actual.names:
+                yield f"{name}.parquet: column {field.name} is missing"
+            elif not _same_type(actual.field(field.name).type, field.type):
+                yield f"{name}.parquet: column {field.name} is {actual.field(field.name).type}, not {field.type}"
+
+
+def _same_type(actual: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        return pa.types.is_list(actual) and actual.value_type == expected.value_type
+    return bool(actual == expected)
+
+
+def _content_problems(run: Run) -> Iterator[str]:
+    neurons, clusters, images = run.neurons, run.clusters, run.images
+    count = sum(layer.channels for layer in run.manifest.layers)
+    expected_layers = np.repeat(
+        [layer.name for layer in run.manifest.layers], [layer.channels for layer in run.manifest.layers]
+    )
+    if len(neurons) != count:
+        yield f"neurons.parquet: {len(neurons)} rows, but the manifest's layers have {count} channels"
+    elif not (np.array_equal(neurons["neuron"], np.arange(count)) and np.array_equal(neurons["layer"], expected_layers)):
+        yield "neurons.parquet: rows are not in the order of the manifest's layers and channels"
+    elif not all(
+        np.array_equal(neurons["channel"].iloc[rows], np.arange(rows.stop - rows.start))
+        for rows in layer_slices(run.manifest.layers).values()
+    ):
+        yield "neurons.parquet: channels do not count from 0 in each layer"
+    if len(images) != run.manifest.images["count"]:
+        yield f"images.parquet: {len(images)} rows, but the manifest counts {run.manifest.images['count']}"
+    if run.embedding.ndim != 2 or len(run.embedding) != count:
+        yield f"embedding.npy: shape {run.embedding.shape}, expected ({count}, dims)"
+    if run.snapshots.shape != (len(run.manifest.snapshots), count, 2):
+        yield f"snapshots.npy: shape {run.snapshots.shape}, expected ({len(run.manifest.snapshots)}, {count}, 2)"
+    pointers = [
+        ("neurons", "cluster", clusters["cluster"], {-1}),
+        ("examples", "neuron", neurons["neuron"], set()),
+        ("examples", "image", images["image"], set()),
+        ("importance", "class", run.classes["class"], set()),
+        ("importance", "cluster", clusters["cluster"], set()),
+        ("influence", "class", run.classes["class"], {""}),
+        ("influence", "source", clusters["cluster"], set()),
+        ("influence", "target", clusters["cluster"], {-1}),
+    ]
+    for table, column, targets, allowed in pointers:
+        unknown = set(getattr(run, table)[column].unique()) - set(targets) - allowed
+        if unknown:
+            yield f"{table}.parquet: {column} {min(unknown)!r} does not exist ({len(unknown)} such values)"
+    if run.examples.duplicated(["neuron", "image"]).any():
+        yield "examples.parquet: a neuron has two examples from one image"
+    sizes = neurons.loc[neurons["cluster"] >= 0, "cluster"].value_counts()
+    if not clusters.set_index("cluster")["size"].sort_index().equals(sizes.sort_index().astype(np.int32)):
+        yield "clusters.parquet: sizes do not match the neurons' clusters"
+
+
+def find_runs(folders: Iterable[Path]) -> list[Path]:
+    """Return the run folders in `folders`: each folder itself when it is a run, else its children that are."""
+    found = []
+    for folder in folders:
+        candidates = [folder] if (folder / FILE_NAME).is_file() else sorted(folder.glob("*/")) if folder.is_dir() else []
+        found += [c for c in candidates if (c / FILE_NAME).is_file() and not c.name.startswith(".")]
+    return found

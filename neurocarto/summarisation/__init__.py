@@ -1,0 +1,1 @@
+"""From the strongest patches to clusters, a map, importance, influence and labels."""

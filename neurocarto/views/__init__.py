@@ -1,0 +1,1 @@
+"""Records in; Plotly figures, pyvis network data and galleries out. No Streamlit here."""

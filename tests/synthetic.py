@@ -1,0 +1,176 @@
+"""A small run with planted content, for tests of everything that reads runs."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from neurocarto.records import Layer, layer_slices
+from neurocarto.runs.manifest import Manifest
+from neurocarto.runs.store import write_run
+from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
+
+CLASSES = ("birds", "fish", "<b>tools & \"signs\"</b>")
+
+
+def write_synthetic_run(
+    out: Path,
+    *,
+    layers: int = 3,
+    channels: int = 40,
+    images: int = 30,
+    classes: tuple[str, ...] = CLASSES,
+    cluster_size: int = 4,
+    examples: int = 5,
+    seed: int = 0,
+) -> Path:
+    """Write a run of `layers` × `channels` neurons whose clusters are consecutive channels.
+
+    The last tenth of every layer belongs to no cluster; the very last neuron of a layer never fired,
+    so it has no example and no place on the map.
+    """
+    rng = np.random.default_rng(seed)
+    layer_records = tuple(
+        Layer(f"block{i}", channels, 7, 7, clamp=(0.0, 6.0), receptive_field=32 * (i + 1), example_box=56.0)
+        for i in range(layers)
+    )
+    count, per_layer = layers * channels, (channels - max(1, channels // 10)) // cluster_size
+    cluster = np.full(count, -1, np.int32)
+    for i in range(layers):
+        start = i * channels
+        cluster[start : start + per_layer * cluster_size] = np.repeat(
+            np.arange(per_layer) + i * per_layer, cluster_size
+        )
+    dead = np.arange(channels - 1, count, channels)
+    centres = rng.normal(size=(layers * per_layer + 1, 2)) * 5
+    places = (centres[cluster] + rng.normal(size=(count, 2)) * 0.3).astype(np.float32)
+    places[dead] = np.nan
+    neurons = pd.DataFrame(
+        {
+            "neuron": np.arange(count),
+            "layer": np.concatenate([[layer.name] * channels for layer in layer_records]),
+            "channel": np.tile(np.arange(channels), layers),
+            "cluster": cluster,
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "max_activation": rng.uniform(3, 6, count),
+            "mean_activation": rng.uniform(0.1, 1, count),
+            "active_fraction": rng.uniform(0.1, 1, count),
+        }
+    )
+    neurons.loc[dead, ["max_activation", "mean_activation", "active_fraction"]] = 0.0
+    alive = np.setdiff1d(np.arange(count), dead)
+    pictures = np.stack([rng.permutation(images)[: 2 * examples] for _ in alive])
+    corner = rng.uniform(-10, 150, (alive.size, 2 * examples, 2))
+    example_table = pd.DataFrame(
+        {
+            "neuron": np.repeat(alive, 2 * examples),
+            "rank": np.tile(np.tile(np.arange(examples), 2), alive.size),
+            "half": np.tile(np.repeat([0, 1], examples), alive.size),
+            "image": pictures.ravel(),
+            "activation": np.tile(np.tile(np.linspace(6, 1, examples), 2), alive.size),
+            "x0": corner[..., 0].ravel(),
+            "y0": corner[..., 1].ravel(),
+            "x1": corner[..., 0].ravel() + 56,
+            "y1": corner[..., 1].ravel() + 56,
+        }
+    )
+    labels = [classes[i % len(classes)] for i in range(images)]
+    image_table = pd.DataFrame(
+        {
+            "image": np.arange(images),
+            "path": [f"{label}/picture {i}.png" for i, label in enumerate(labels)],
+            "label": labels,
+            "prediction": [classes[(i + i // 7) % len(classes)] for i in range(images)],
+            "confidence": rng.uniform(0.3, 1, images),
+            "width": 200,
+            "height": 200,
+        }
+    )
+    class_table = pd.DataFrame(
+        {
+            "class": list(classes),
+            "kind": "label",
+            "outputs": [[i] if i != 1 else [] for i in range(len(classes))],
+            "images": [labels.count(name) for name in classes],
+        }
+    )
+    ids = np.arange(layers * per_layer)
+    cluster_layer = ids // per_layer
+    cluster_table = pd.DataFrame(
+        {
+            "cluster": ids,
+            "layer": [layer_records[i].name for i in cluster_layer],
+            "size": cluster_size,
+            "label": [f"{classes[i % len(classes)]} 12/20" for i in ids],
+            "evidence": ["[]"] * len(ids),
+            "similarity": rng.uniform(0.3, 0.9, len(ids)),
+            "peak_agreement": rng.uniform(0.3, 0.9, len(ids)),
+        }
+    )
+    importance = []
+    for name in classes:
+        score = rng.permutation(np.linspace(0.4, 0.99, len(ids)))
+        importance.append(
+            pd.DataFrame(
+                {
+                    "class": name,
+                    "cluster": ids,
+                    "score": score,
+                    "q_value": np.where(score > 0.7, 0.01, 0.6),
+                    "rank": (-score).argsort().argsort(),
+                    "effect": np.nan,
+                }
+            ).sort_values("rank")
+        )
+    edges = []
+    for name in ("", *classes):
+        for i in range(layers - 1):
+            for source in ids[cluster_layer == i]:
+                for target in ids[cluster_layer == i + 1]:
+                    weight = rng.normal() * 0.1
+                    edges.append((name, source, target, weight, weight - 0.05, weight + 0.05))
+        if name and name != classes[1]:
+            edges += [(name, source, -1, 0.1, 0.05, 0.15) for source in ids[cluster_layer == layers - 1][:4]]
+    manifest = Manifest(
+        run_id=f"synthetic{seed}",
+        created="2026-01-01T00:00:00+00:00",
+        version="0",
+        settings=RunSettings(seed=seed, threads=1).as_dict(),
+        model={"name": "synthetic", "source": "tests", "weights_sha256": "0" * 64, "preprocessing": {"size": 224}},
+        images={"source": "nowhere", "fingerprint": "0" * 64, "count": images, "skipped": []},
+        layers=layer_records,
+        packages={},
+        seconds={"extraction": 1.0},
+        snapshots=SNAPSHOT_FRACTIONS,
+        influence={"method": "gradient"},
+    )
+    assert layer_slices(layer_records)
+    wobble = np.linspace(2, 0, len(SNAPSHOT_FRACTIONS))[:, None, None] * rng.normal(size=(count, 2))
+    return write_run(
+        out,
+        manifest,
+        {
+            "neurons": neurons,
+            "examples": example_table,
+            "images": image_table,
+            "classes": class_table,
+            "clusters": cluster_table,
+            "importance": pd.concat(importance),
+            "influence": pd.DataFrame(edges, columns=["class", "source", "target", "weight", "low", "high"]),
+        },
+        {
+            "embedding": rng.normal(size=(count, 8)).astype(np.float32) + centres[cluster].repeat(4, axis=1),
+            "snapshots": (places + wobble).astype(np.float32),
+        },
+        ((i, _picture(rng)) for i in range(images)),
+    )
+
+
+def _picture(rng: np.random.Generator) -> bytes:
+    colours = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(colours).resize((224, 224), Image.Resampling.BICUBIC).save(buffer, "webp", quality=60)
+    return buffer.getvalue()
