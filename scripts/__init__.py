@@ -1,0 +1,1 @@
+"""Programs that make what the repository carries; nothing in neurocarto imports them."""
