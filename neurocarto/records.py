@@ -1,11 +1,12 @@
 """The records that travel between stages, and the schemas of a run's tables (run format 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
 FORMAT = 1
@@ -47,18 +48,47 @@ class Skipped:
 class TopActivations:
     """The strongest images of every neuron, strongest first.
 
-    activations (N, k) float32, after the layer's clamp; images (N, k) int32, -1 where a neuron is
-    active on fewer than k images; rows, columns (N, k) float32: where the peak lies on the activation
-    map, as fractions of its height and width (cell centres).
+    activations (N, k) float32, after the layer's clamp; peaks (N, k) float32, before it, so that
+    saturated images keep their order; images (N, k) int32, -1 where a neuron is active on fewer than k
+    images; rows, columns (N, k) float32: where the peak lies on the activation map, as fractions of its
+    height and width (cell centres).
     """
 
     activations: npt.NDArray[np.float32]
+    peaks: npt.NDArray[np.float32]
     images: npt.NDArray[np.int32]
     rows: npt.NDArray[np.float32]
     columns: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What one pass over the images has kept of a network.
+
+    images: one row per usable image (image, path, label, output, confidence, width, height, half);
+    output is the index of the predicted class, half says which seeded half the image belongs to.
+    whole: the strongest images over all images; halves: over each half alone; snapshots: over the first
+    5, 10, 25 … % (with the number of images behind each). maximum, mean (N,) float32: strongest and mean
+    activation (an image's activation is the maximum of its map); active_fraction (N,): share of images
+    with an activation above zero. class_means: for each (kind, class) the mean activation on its images,
+    (N,) float32. profile (P, N) float16: activations on the sampled images profile_images (P,).
+    """
+
+    layers: tuple[Layer, ...]
+    images: pd.DataFrame
+    skipped: tuple[Skipped, ...]
+    whole: TopActivations
+    halves: tuple[TopActivations, TopActivations]
+    snapshots: tuple[tuple[int, TopActivations], ...]
+    maximum: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
+    active_fraction: npt.NDArray[np.float32]
+    class_means: Mapping[tuple[str, str], npt.NDArray[np.float32]]
+    profile: npt.NDArray[np.float16]
+    profile_images: npt.NDArray[np.int32]
 
 
 def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:

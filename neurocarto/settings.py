@@ -44,7 +44,7 @@ class RunSettings:
     permutations: int = _knob(256, 16, 4096, "hash functions of a MinHash signature")
     band_rows: int = _knob(2, 1, 16, "signature rows per LSH band; fewer find weaker candidates")
     place_width: float = _knob(2.0, 0.25, 7.0, "how far apart two peaks still match, in cells of a 7 x 7 grid")
-    min_similarity: float = _knob(0.25, 0.0, 1.0, "least similarity of any two neurons in a cluster")
+    min_similarity: float = _knob(0.2, 0.0, 1.0, "least similarity of any two neurons in a cluster")
     min_cluster_size: int = _knob(2, 2, 1000, "neurons in the smallest cluster")
 
     # Embedding and map.

@@ -42,8 +42,7 @@ def write_run(
     `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
     image. RunError when `out` is occupied or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
+    refuse_occupied(out)
     with _renamed_when_whole(out) as folder:
         for name in SCHEMAS:
             _write_table(folder / f"{name}.parquet", _with_schema(name, tables[name]))
@@ -57,6 +56,12 @@ def write_run(
         files = {str(path.relative_to(folder).as_posix()): _digest(path) for path in sorted(folder.rglob("*.*"))}
         (folder / FILE_NAME).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
     return out
+
+
+def refuse_occupied(out: Path) -> None:
+    """Raise RunError when `out` holds something that a run would overwrite."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
 
 
 @contextmanager

@@ -1,0 +1,258 @@
+
+const INHIBITING = { light: "#6a4c93", dark: "#c3a6ff" };
+const CLASS_NODE = -1;
+
+class Graph {
+  constructor(root) {
+    this.root = root;
+    this.canvas = make("div", { class: "nc-canvas" });
+    this.tip = make("div", { class: "nc-tip", hidden: "" });
+    this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
+    const tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": "Cluster graph" },
+      button("+", "Zoom in", () => this.zoom(1.35)), button("−", "Zoom out", () => this.zoom(1 / 1.35)),
+      button("Top", "Go to the last layers, at a readable size", () => this.start()),
+      button("Fit", "Show all layers", () => this.network?.fit({ animation: false, maxZoomLevel: 1.1 })));
+    this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" }, this.canvas, this.tip);
+    this.legend = make("div", { class: "nc-legend" });
+    root.replaceChildren(tools, this.stage, this.legend, this.live);
+    this.stage.addEventListener("keydown", (event) => this.key(event));
+    this.stage.addEventListener("focus", () => this.network?.redraw());
+    this.stage.addEventListener("blur", () => { this.tip.hidden = true; this.network?.redraw(); });
+    this.resizes = new ResizeObserver(() => this.resized());
+    this.resizes.observe(this.stage);
+    onThemeChange(root, () => this.network && this.apply());
+  }
+
+  async update(state) {
+    this.state = state;
+    const [content] = await Promise.all([published("graph", state.version), loadScript("vis-network.min.js")]);
+    if (this.state !== state) return;
+    if (this.drawn !== state.version) this.draw(content, state.version);
+    this.apply();
+  }
+
+  draw(content, version) {
+    const { nodes, edges, options, rows } = content;
+    Object.assign(this, { content, rows, hovered: undefined, cursor: undefined });
+    this.byId = new Map(nodes.map((node) => [node.id, node]));
+    this.nodes = new vis.DataSet(nodes);
+    this.edges = new vis.DataSet(edges.map((edge, id) => ({ ...edge, id })));
+    const data = { nodes: this.nodes, edges: this.edges };
+    if (this.network) {
+      // A person who has moved the view keeps it through a change of class; else the new graph gets its own.
+      const view = { position: this.network.getViewPosition(), scale: this.network.getScale() };
+      this.network.setData(data);
+      if (this.moved) this.network.moveTo(view); else this.start();
+    } else {
+      this.network = new vis.Network(this.canvas, data, options);
+      this.network.on("click", (event) => this.clicked(event));
+      this.network.on("hoverNode", ({ node, pointer }) => this.hover(node, pointer.DOM));
+      this.network.on("blurNode", () => this.hover(undefined));
+      this.network.on("dragEnd", () => { this.moved = true; });
+      this.network.on("zoom", () => { this.moved = true; });
+      this.network.on("beforeDrawing", (context) => this.drawBands(context));
+      this.network.on("afterDrawing", (context) => this.drawCursor(context));
+      this.start();
+    }
+    this.drawn = version;
+    this.drawLegend();
+  }
+
+  apply() {
+    const { state } = this;
+    this.look = theme(this.root);
+    const accent = state.accent[this.look.name];
+    const chosen = new Set(state.clusters.filter((id) => this.byId.has(id)));
+    this.chosen = chosen;
+    this.nodes.update([...this.byId.values()].map((node) => this.nodeLook(node, chosen, accent)));
+    this.edges.update(this.edges.map((edge) => this.edgeLook(edge, chosen, accent)));
+    this.root.dataset.version = this.drawn;
+    this.root.dataset.nodes = this.byId.size;
+    this.root.dataset.highlighted = [...chosen].join(" ");
+    this.stage.setAttribute("aria-label", `Cluster graph; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
+      "Enter selects, Control and Enter adds, plus and minus zoom, 0 shows everything.");
+  }
+
+  nodeLook(node, chosen, accent) {
+    const { text, background, font, name } = this.look;
+    const isClass = node.id === CLASS_NODE;
+    const selected = chosen.has(node.id);
+    const faded = chosen.size > 0 && !selected && !isClass;
+    const layer = this.layerColour(node, name);
+    return {
+      id: node.id,
+      opacity: faded ? 0.4 : 1,
+      borderWidth: selected ? 6 : 2.5,
+      color: { border: selected ? accent : isClass ? text : layer, background },
+      font: { ...node.font, face: font, size: isClass ? 18 : 12.5, color: faded ? fade(text, 0.55) : text,
+              strokeWidth: 3, strokeColor: background },
+    };
+  }
+
+  layerColour(node, name) {
+    const row = this.rows.find((r) => Math.abs(r.y - node.y) < 1);
+    return row ? row[name] : this.look.text;
+  }
+
+  edgeLook(edge, chosen, accent) {
+    const { name, text } = this.look;
+    const focus = this.hovered ?? this.cursor;
+    const lit = edge.from === focus || edge.to === focus || chosen.has(edge.from) || chosen.has(edge.to);
+    const quiet = !lit && (chosen.size > 0 || focus !== undefined);
+    const sign = edge.weight < 0 ? INHIBITING[name] : text;
+    const touched = chosen.has(edge.from) || chosen.has(edge.to);
+    return { id: edge.id, color: { color: touched ? accent : sign, opacity: quiet ? 0.1 : lit ? 0.85 : 0.38 } };
+  }
+
+  drawBands(context) {
+    if (!this.look || !this.rows.length) return;
+    const { down } = this.content;
+    const left = this.network.DOMtoCanvas({ x: 0, y: 0 }).x;
+    const right = this.network.DOMtoCanvas({ x: this.canvas.clientWidth, y: 0 }).x;
+    const unit = 1 / this.network.getScale();
+    context.save();
+    context.textBaseline = "top";
+    for (const [i, row] of this.rows.entries()) {
+      const top = row.y - down * 0.42;
+      context.fillStyle = fade(this.look.text, i % 2 ? 0.0 : 0.035);
+      context.fillRect(left, top, right - left, down);
+      context.fillStyle = row[this.look.name];
+      context.fillRect(left, top, 4 * unit, down);
+      const size = Math.min(11.5 * unit, 20);
+      context.font = `${size}px ${this.look.font}`;
+      context.fillStyle = fade(this.look.text, 0.7);
+      const count = row.shown < row.available ? `  ${row.shown} of ${row.available}` : "";
+      context.fillText(row.name + count, left + 10 * unit, top + 3 * unit);
+    }
+    context.restore();
+  }
+
+  drawCursor(context) {
+    if (this.cursor === undefined || document.activeElement !== this.stage || !this.byId.has(this.cursor)) return;
+    const { x, y, size = 24 } = this.byId.get(this.cursor);
+    context.save();
+    context.strokeStyle = this.look.text;
+    context.lineWidth = 2;
+    context.setLineDash([4, 3]);
+    context.strokeRect(x - size - 8, y - size - 8, 2 * size + 16, 2 * size + 16);
+    context.restore();
+  }
+
+  drawLegend() {
+    const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
+    const hidden = this.byId.size ? [...edge("plus", "excites"), ...edge("minus", "inhibits"),
+      make("span", {}, "wider line: stronger · larger picture: more important")] : [];
+    this.legend.replaceChildren(...hidden);
+  }
+
+  // Tall graphs open at their top, where the class is, at a size that can be read.
+  start() {
+    if (!this.network || !this.byId.size) return;
+    this.moved = false;
+    const places = [...this.byId.values()];
+    const { down } = this.content;
+    const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
+    const xs = places.map((n) => n.x), ys = places.map((n) => n.y);
+    const across = Math.max(...xs) - Math.min(...xs) + 150, tall = Math.max(...ys) - Math.min(...ys) + down;
+    const readable = Math.min(1.15, width / across);
+    const whole = Math.min(readable, height / tall);
+    const scale = whole > 0.8 * readable ? whole : readable;
+    const top = Math.min(...ys) - down * 0.42;
+    const y = tall * scale <= height ? top + tall / 2 : top + height / scale / 2;
+    this.network.moveTo({ position: { x: (Math.max(...xs) + Math.min(...xs)) / 2, y }, scale, animation: false });
+  }
+
+  zoom(factor) {
+    if (!this.network) return;
+    this.moved = true;
+    this.network.moveTo({ scale: this.network.getScale() * factor, animation: false });
+  }
+
+  resized() {
+    if (!this.network) return;
+    this.network.setSize("100%", "100%");
+    if (!this.moved) this.start();
+    this.network.redraw();
+  }
+
+  clicked({ pointer, event }) {
+    const id = this.network.getNodeAt(pointer.DOM);
+    const source = event.srcEvent ?? event;
+    if (id !== undefined && id !== CLASS_NODE) this.pick(id, source.ctrlKey || source.metaKey || source.shiftKey);
+  }
+
+  pick(id, add) {
+    this.cursor = id;
+    this.send({ kind: "click", cluster: id, add: Boolean(add) });
+  }
+
+  hover(id, pointer) {
+    this.hovered = id;
+    this.canvas.style.cursor = id === undefined || id === CLASS_NODE ? "" : "pointer";
+    this.edges.update(this.edges.map((edge) => this.edgeLook(edge, this.chosen, this.state.accent[this.look.name])));
+    this.tip.hidden = true;
+    if (id === undefined || id === CLASS_NODE) return;
+    fillTip(this.tip, this.describe(id));
+    placeTip(this.tip, this.stage, pointer.x, pointer.y);
+  }
+
+  describe(id) {
+    const node = this.byId.get(id);
+    if (id === CLASS_NODE) return [node.label, "the class's own output"];
+    const row = this.rows.find((r) => Math.abs(r.y - node.y) < 1);
+    return [node.name, `cluster ${id} in ${row?.name}`, `${node.neurons} neurons`];
+  }
+
+  key(event) {
+    if (event.target !== this.stage || !this.network) return;
+    const { key } = event;
+    if (key.startsWith("Arrow")) this.walk(key);
+    else if (key === "Enter" && this.cursor > CLASS_NODE) this.pick(this.cursor, event.ctrlKey || event.shiftKey);
+    else if (key === "Escape") this.send({ kind: "clear" });
+    else if (key === "+") this.zoom(1.35);
+    else if (key === "-") this.zoom(1 / 1.35);
+    else if (key === "0") this.network.fit({ animation: false, maxZoomLevel: 1.1 });
+    else return;
+    event.preventDefault();
+  }
+
+  walk(key) {
+    const places = [...this.byId.values()];
+    if (!places.length) return;
+    const from = this.byId.get(this.cursor);
+    const next = from ? nearest(places, from, key) : places.reduce((a, b) => (b.y < a.y ? b : a));
+    if (!next) return;
+    this.cursor = next.id;
+    this.live.textContent = this.describe(next.id).join(", ");
+    this.reveal(next);
+    this.apply();
+    this.network.redraw();
+  }
+
+  reveal(node) {
+    const { x, y } = this.network.canvasToDOM(node);
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    if (x < 50 || y < 50 || x > width - 50 || y > height - 50) this.network.moveTo({ position: node, animation: false });
+  }
+
+  destroy() {
+    this.resizes.disconnect();
+    this.network?.destroy();
+  }
+}
+
+function nearest(places, from, key) {
+  const sideways = key === "ArrowLeft" || key === "ArrowRight";
+  const sign = key === "ArrowLeft" || key === "ArrowUp" ? -1 : 1;
+  const candidates = places.filter((n) => (sideways
+    ? Math.abs(n.y - from.y) < 1 && (n.x - from.x) * sign > 0
+    : (n.y - from.y) * sign > 1));
+  const distance = (n) => Math.abs(n.x - from.x) + 100 * Math.abs(n.y - from.y);
+  return candidates.sort((a, b) => distance(a) - distance(b))[0];
+}
+
+function fade(colour, alpha) {
+  return `color-mix(in srgb, ${colour} ${Math.round(alpha * 100)}%, transparent)`;
+}
+
+export default component(Graph);

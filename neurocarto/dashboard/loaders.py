@@ -1,0 +1,80 @@
+"""Finding and opening runs. One open run is shared by all sessions; nobody writes to it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from neurocarto.runs.manifest import FILE_NAME
+from neurocarto.runs.store import Run, find_runs
+from neurocarto.views.graph import graph
+from neurocarto.views.lookup import Lookup
+from neurocarto.views.patches import Patches
+from neurocarto.views.projection import captions, figure
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder: data/ and runs/ in it are searched."""
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with everything that is indexed once: shared, read only."""
+
+    name: str
+    version: str
+    lookup: Lookup
+    patches: Patches
+
+    @property
+    def run(self) -> Run:
+        """The run itself."""
+        return self.lookup.run
+
+
+def run_folders() -> dict[str, Path]:
+    """Return every run that can be opened, by name: the demo first, then data/, runs/ and NEUROCARTO_RUNS in order.
+
+    A run whose name is taken is called `parent/name`.
+    """
+    extra = [Path(part) for part in os.environ.get("NEUROCARTO_RUNS", "").split(os.pathsep) if part]
+    found: dict[str, Path] = {}
+    for folder in find_runs([ROOT / "data", ROOT / "runs", *extra]):
+        path = folder.resolve()
+        if path not in found.values():
+            found.setdefault(path.name if path.name not in found else f"{path.parent.name}/{path.name}", path)
+    return dict(sorted(found.items(), key=lambda item: item[0] != DEMO))
+
+
+def open_run(name: str, folder: Path) -> OpenRun:
+    """Open a run, or return the shared one; a run that was made again is opened anew. RunError when it is damaged."""
+    manifest = folder / FILE_NAME
+    return _open(name, str(folder), manifest.stat().st_mtime_ns if manifest.is_file() else 0)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _open(name: str, folder: str, changed: int) -> OpenRun:
+    run = Run(folder)
+    return OpenRun(name, f"{run.manifest.run_id}-{changed}", Lookup(run), Patches(run))
+
+
+def projection_data(opened: OpenRun) -> dict[str, Any]:
+    """Return the projection's figure and captions, computed once per run."""
+    return _projection(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
+    return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
+
+
+def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...]) -> dict[str, Any]:
+    """Return the cluster graph of a class over some layers, computed once."""
+    return _graph(opened.version, class_, layers, opened)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _graph(version: str, class_: str, layers: tuple[str, ...], _opened: OpenRun) -> dict[str, Any]:
+    return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers)

@@ -1,0 +1,72 @@
+"""The app's frame: page settings, navigation, and what every page does before anything else."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from neurocarto.dashboard import state, widgets
+from neurocarto.dashboard.components.scripts import copy_scripts
+from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
+from neurocarto.errors import RunError
+
+_SHELL = "nc_shell"
+_ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
+_STYLE = """<style>
+.stMainBlockContainer { padding: 3.9rem clamp(1rem, 2vw, 2.5rem) 2rem; }
+.stMainBlockContainer h5 { padding: 0.2rem 0 0; }
+.stMainBlockContainer [data-testid="stCaptionContainer"] p { margin: 0; }
+</style>"""
+"""Streamlit's page leaves a third of a laptop's screen empty; the views need it."""
+PAGES = {
+    "explore": ("pages/explore.py", "Explore"),
+    "about": ("pages/about.py", "About"),
+}
+
+
+def run_app() -> None:
+    """Draw the frame and run the page that the URL names. Called by app.py only."""
+    st.session_state[_SHELL] = True
+    copy_scripts()
+    _navigation().run()
+
+
+def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
+    """Show a page: `draw` gets the selected run. Every page calls this and nothing else.
+
+    When the first request to a fresh server names a page, Streamlit runs the page without app.py; this
+    declares the navigation and starts again through app.py, with the query parameters kept. Where there
+    is no run to show, or it turns out to be damaged, the page says so.
+    """
+    if not st.session_state.get(_SHELL):
+        _navigation()
+        st.session_state[_SHELL] = True
+        st.rerun()
+    folders = run_folders()
+    if not folders:
+        widgets.no_runs()
+        return
+
+    def open_named(run: str) -> OpenRun:
+        if run and run not in folders:
+            raise RunError("there is no run of that name here")
+        chosen = run or next(iter(folders))
+        return open_run(chosen, folders[chosen])
+
+    try:
+        opened = state.restore(name, open_named)
+        for message in state.dropped():
+            widgets.notice(message)
+        draw(opened)
+    except RunError as error:
+        widgets.damaged_run(str(error))
+
+
+def _navigation() -> "st.Page":
+    st.set_page_config(page_title="NeuroCartography", page_icon=_ICON, layout="wide")
+    pages = [
+        st.Page(Path(path), title=title, url_path=name, default=name == "explore")
+        for name, (path, title) in PAGES.items()
+    ]
+    st.html(_STYLE)
+    return st.navigation(pages, position="top")

@@ -1,0 +1,64 @@
+"""The words of the About page."""
+
+from neurocarto.runs.manifest import Manifest
+
+METHOD = """
+### What you see, and how it was made
+
+A vision network sees an image through thousands of **neurons** (here: the channels of its layers). NeuroCartography
+shows which of them detect the same thing, which things occur together, and what a class relies on. No person named
+or grouped anything; all of it is computed from the images of the run.
+
+**Example patches.** In one pass over the images, the places where each neuron fires most strongly are kept, at most
+one per image. A patch is the part of the image that the activation depends on most.
+
+**Clusters.** Two neurons of a layer detect the same when they fire on the same images *and at the same places*.
+Candidates are found with MinHash signatures and locality-sensitive hashing, then verified one by one; in a cluster,
+every pair of neurons is similar. Most neurons are in no cluster, and are not forced into one.
+
+**Map.** Neurons that fire on the same images get similar vectors (an embedding of their co-activation); UMAP lays
+these out on the plane. Near means: occurs together. Distances between far groups, and the directions on the map,
+mean nothing.
+
+**Importance.** How well a cluster's activation separates the images of a class from all others: the area under the
+ROC curve, 0.5 for chance, 1 for perfect. A cluster is called important only when shuffled labels rarely do as well,
+with the share of false finds held to the run's rate (the q-value).
+
+**Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
+"""
+
+LIMITS = """
+### What it cannot tell
+
+- A label says which images excite a cluster, not what in them does. Look at the patches.
+- Important means: tells the class's images apart. Whether the network *uses* it is what influence estimates.
+- Everything is relative to the images of the run. What is not in them cannot be found; a neuron that never fired on
+  them may detect something that they do not show.
+- A neuron may respond to several unrelated things; its strongest patches show the loudest of them.
+- The map flattens many dimensions to two. Neighbours may lie apart, and strangers close together.
+"""
+
+SOURCES = """
+### Sources
+
+- Park, Das, Duggal, Wright, Shaikh, Hohman, Chau: *NeuroCartography: Scalable Automatic Visual Summarization of
+  Concepts in Deep Neural Networks*. IEEE VIS 2021 (IEEE TVCG 28(1), 2022).
+- Broder: *On the resemblance and containment of documents* (MinHash). SEQUENCES 1997.
+- McInnes, Healy, Melville: *UMAP: Uniform Manifold Approximation and Projection*. 2018.
+- Benjamini, Hochberg: *Controlling the false discovery rate*. J. R. Stat. Soc. B 57(1), 1995.
+"""
+
+
+def influence(manifest: Manifest) -> str:
+    """Return how this run's edges were measured."""
+    if "gradient" in str(manifest.influence.get("method", "")).lower():
+        how = (
+            "In this run it is estimated from gradients × activation over a sample of the images: a first-order stand-in "
+            "for switching the source cluster off, not a measured intervention."
+        )
+    else:
+        how = "It is measured by replacing the source cluster's activation by its mean and watching the target's."
+    return (
+        "**Influence.** How much a cluster's activation moves clusters of the next layer, or the class's output. "
+        f"{how} Solid lines excite, dashed lines inhibit."
+    )

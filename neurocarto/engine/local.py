@@ -1,0 +1,164 @@
+"""Extraction on this machine: the shards one after the other, merged in their order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from neurocarto.errors import ImagesError
+from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch
+from neurocarto.extraction.images import MIN_IMAGES, ImageSet
+from neurocarto.extraction.models import Model
+from neurocarto.extraction.topk import TopK, decode
+from neurocarto.records import Extraction, Layer, Skipped, TopActivations
+from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
+
+Advance = Callable[[int], object]
+"""Called with the number of images done since the last call."""
+
+Pixels = tuple[npt.NDArray[np.uint8], tuple[int, int]]
+
+
+def extract(
+    model: Model, layers: Sequence[Layer], images: ImageSet, settings: RunSettings, advance: Advance
+) -> Extraction:
+    """Run the network once over all images and keep what the later stages need.
+
+    Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can
+    be read.
+    """
+    order = np.random.default_rng(settings.seed).permutation(len(images))
+    sampled = _sample(images, order, settings.profile_images)
+    stops = [max(1, round(fraction * len(images))) for fraction in SNAPSHOT_FRACTIONS]
+    total = Activity(layers, settings.top_k)
+    snapshots: list[tuple[int, TopK]] = []
+    torch.set_num_threads(settings.threads)
+    with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
+        for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
+            positions = range(start, stop)
+            total.merge(_run_shard(model, layers, images, order, positions, total.floor, sampled, settings, pool, advance))
+            snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
+    if len(total.predictions) < MIN_IMAGES:
+        raise ImagesError(
+            f"only {len(total.predictions)} of {len(images)} images in {images.source} can be read, at least "
+            f"{MIN_IMAGES} are needed; the first problem: {next(iter(total.skipped.values()))}"
+        )
+    return _result(total, snapshots, model, images, order)
+
+
+def shard_bounds(count: int, shard_size: int, stops: Sequence[int]) -> list[int]:
+    """Return where shards begin and end: every shard_size images, and wherever a snapshot is due."""
+    return sorted({*range(0, count, shard_size), *stops, count})
+
+
+def _run_shard(
+    model: Model,
+    layers: Sequence[Layer],
+    images: ImageSet,
+    order: npt.NDArray[np.int64],
+    positions: range,
+    floor: torch.Tensor,
+    sampled: frozenset[int],
+    settings: RunSettings,
+    pool: ThreadPoolExecutor,
+    advance: Advance,
+) -> Activity:
+    """Run one shard. The floor only spares work: what lies below it could not enter the merged top k."""
+    shard = Activity(layers, settings.top_k)
+
+    def load(position: int) -> Pixels | str:
+        try:
+            image = images.open(int(order[position]))
+        except ImagesError as error:
+            return str(error)
+        return model.preprocessing.pixels(image), image.size
+
+    loaded = [(position, pool.submit(load, position)) for position in positions]
+    for start in range(0, len(loaded), settings.batch_size):
+        batch = loaded[start : start + settings.batch_size]
+        usable = dict(_usable(batch, shard))
+        if usable:
+            pixels, sizes = zip(*usable.values(), strict=True)
+            inputs = model.preprocessing.normalise(np.stack(pixels))
+            result = run_batch(model, layers, inputs, torch.tensor(list(usable)), floor)
+            labels = [images.labels[order[position]] for position in usable]
+            shard.update(result, sizes, labels, model.categories, sampled)
+        advance(len(batch))
+    return shard
+
+
+def _usable(batch: Sequence[tuple[int, Future[Pixels | str]]], shard: Activity) -> Iterator[tuple[int, Pixels]]:
+    for position, future in batch:
+        loaded = future.result()
+        if isinstance(loaded, str):
+            shard.skipped[position] = loaded
+        else:
+            yield position, loaded
+
+
+def _sample(images: ImageSet, order: npt.NDArray[np.int64], wanted: int) -> frozenset[int]:
+    """Choose the positions whose activations are kept whole: the first of each label in the seeded order."""
+    labels = pd.Series([images.labels[index] or "" for index in order])
+    turn = labels.groupby(labels).cumcount()  # 0 for the first image of each label, 1 for the second, …
+    return frozenset(turn.sort_values(kind="stable").index[:wanted].tolist())
+
+
+def _result(
+    total: Activity, snapshots: Sequence[tuple[int, TopK]], model: Model, images: ImageSet, order: npt.NDArray[np.int64]
+) -> Extraction:
+    usable = np.sort(order[sorted(total.predictions)])
+    image_at = np.full(len(images) + 1, -1, np.int32)  # last entry: position -1, no image
+    positions = np.array(sorted(total.predictions))
+    image_at[positions] = np.searchsorted(usable, order[positions])
+    table = pd.DataFrame(
+        [
+            (image_at[p], images.paths[order[p]], images.labels[order[p]], t.output, t.confidence, t.width, t.height, p % 2)
+            for p, t in total.predictions.items()
+        ],
+        columns=["image", "path", "label", "output", "confidence", "width", "height", "half"],
+    ).sort_values("image", ignore_index=True)
+    counts = {
+        **{("label", str(name)): n for name, n in table["label"].value_counts().items()},
+        **{("prediction", model.categories[int(o)]): n for o, n in table["output"].value_counts().items()},
+    }
+    sampled = sorted(total.profile, key=lambda position: int(image_at[position]))
+    whole = _top_activations(total.whole(), total.layers, image_at)
+    return Extraction(
+        layers=total.layers,
+        images=table,
+        skipped=tuple(Skipped(images.paths[order[p]], reason) for p, reason in sorted(total.skipped.items(), key=lambda i: order[i[0]])),
+        whole=whole,
+        halves=(
+            _top_activations(total.halves[0], total.layers, image_at),
+            _top_activations(total.halves[1], total.layers, image_at),
+        ),
+        snapshots=tuple((count, _top_activations(top, total.layers, image_at)) for count, top in snapshots),
+        maximum=whole.activations[:, 0],
+        mean=(total.total / len(table)).to(torch.float32).numpy(),
+        active_fraction=(total.active / len(table)).to(torch.float32).numpy(),
+        class_means={key: (total.class_sums[key] / n).to(torch.float32).numpy() for key, n in sorted(counts.items())},
+        profile=torch.stack([total.profile[position] for position in sampled]).numpy(),
+        profile_images=image_at[sampled],
+    )
+
+
+def _top_activations(top: TopK, layers: Sequence[Layer], image_at: npt.NDArray[np.int32]) -> TopActivations:
+    values, positions = decode(top.keys)
+    low, high = clamp_bounds(layers)
+    channels = torch.tensor([layer.channels for layer in layers])
+    heights, widths = (
+        torch.tensor([getattr(layer, side) for layer in layers]).repeat_interleave(channels)[:, None]
+        for side in ("map_height", "map_width")
+    )
+    empty = positions < 0
+    return TopActivations(
+        peaks=values.masked_fill(empty, 0).numpy(),
+        activations=values.clamp(low[:, None], high[:, None]).masked_fill(empty, 0).numpy(),
+        images=image_at[positions.numpy()],
+        rows=((top.cells // widths + 0.5) / heights).to(torch.float32).numpy(),
+        columns=((top.cells % widths + 0.5) / widths).to(torch.float32).numpy(),
+    )

@@ -1,0 +1,169 @@
+"""Everything that one pass over the images keeps of every neuron: a stream that can be merged."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neurocarto.errors import ModelError
+from neurocarto.extraction.hooks import layer_outputs
+from neurocarto.extraction.models import Model
+from neurocarto.extraction.topk import EMPTY, TopK, encode
+from neurocarto.records import Layer, layer_slices
+
+PENDING_COLUMNS = 32
+"""Images per half that wait before they are sorted in: one sort of many is cheaper than many of one."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network said of one image, and the size of that image in pixels."""
+
+    output: int
+    confidence: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the network did on a batch of images.
+
+    positions (B,) int64: places in the seeded order; peaks (B, N) float32: spatial maxima before the
+    clamp, so that saturated neurons still have an order and a place; cells (B, N) int32: where the peak
+    lies on the map, known only for those that exceed the floor; logits (B, outputs).
+    """
+
+    positions: Tensor
+    peaks: Tensor
+    cells: Tensor
+    logits: Tensor
+
+
+def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor, floor: Tensor) -> Batch:
+    """Run the network and read every layer's spatial maxima, and the places of those above the floor.
+
+    inputs (B, 3, H, W); floor (2, N) int64: for each half the key that an entry has to exceed to matter.
+    ModelError when a layer's output is not a number.
+    """
+    slices = layer_slices(layers)
+    count = floor.shape[1]
+    peaks = torch.empty((len(inputs), count))
+    cells = torch.zeros((len(inputs), count), dtype=torch.int32)
+    floors = floor[positions % 2]  # (B, N)
+
+    def read(name: str, output: Tensor) -> None:
+        rows = slices[name]
+        maxima = output.amax((2, 3))  # (B, C)
+        entering = encode(maxima, positions[:, None]) > floors[:, rows]
+        image, channel = entering.nonzero(as_tuple=True)
+        cells[image, rows.start + channel] = output[image, channel].flatten(1).argmax(1).to(torch.int32)
+        peaks[:, rows] = maxima
+
+    with layer_outputs(model.module, slices, read):
+        logits = model.module(inputs)
+    if not torch.isfinite(peaks).all():
+        raise ModelError(f"{model.name} gives activations that are not finite numbers; check its weights")
+    return Batch(positions, peaks, cells, logits)
+
+
+class Activity:
+    """Statistics of every neuron over a stream of images: update, merge.
+
+    Images have positions in one seeded order; even positions are half 0, odd ones half 1. Merging is
+    exact for everything but the float64 sums, whose grouping is fixed by merging in shard order. Memory:
+    neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come.
+
+    halves: the strongest images of each half; total, active (N,): sums over images; class_sums:
+    per (kind, class); profile: activations (N,) float16 per sampled position; predictions, skipped: per
+    position.
+    """
+
+    def __init__(self, layers: Sequence[Layer], k: int) -> None:
+        self.layers = tuple(layers)
+        self.count = sum(layer.channels for layer in layers)
+        self.halves = (TopK(self.count, k), TopK(self.count, k))
+        self.total = torch.zeros(self.count, dtype=torch.float64)
+        self.active = torch.zeros(self.count, dtype=torch.int64)
+        self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(
+            lambda: torch.zeros(self.count, dtype=torch.float64)
+        )
+        self.profile: dict[int, Tensor] = {}
+        self.predictions: dict[int, Prediction] = {}
+        self.skipped: dict[int, str] = {}
+        self._pending: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
+        self._low, self._high = clamp_bounds(layers)
+
+    def update(
+        self,
+        batch: Batch,
+        sizes: Sequence[tuple[int, int]],
+        labels: Sequence[str | None],
+        categories: Sequence[str],
+        sampled: frozenset[int],
+    ) -> None:
+        """Take in a batch of images.
+
+        sizes (width, height) and labels per image; categories names the outputs; sampled: the positions
+        whose activations are kept whole.
+        """
+        activations = batch.peaks.clamp(self._low, self._high)  # (B, N)
+        keys = encode(batch.peaks, batch.positions[:, None]).masked_fill_(activations <= self._low.clamp(min=0), EMPTY)
+        for half, pending in enumerate(self._pending):
+            mine = batch.positions % 2 == half
+            pending.append((keys[mine].T, batch.cells[mine].T))
+            if sum(entry.shape[1] for entry, _ in pending) >= PENDING_COLUMNS:
+                self._flush(half)
+        self.total += activations.sum(0, dtype=torch.float64)
+        self.active += (activations > 0).sum(0)
+        confidences, outputs = batch.logits.softmax(1).max(1)
+        for row, position in enumerate(batch.positions.tolist()):
+            output = int(outputs[row])
+            self.predictions[position] = Prediction(output, float(confidences[row]), *sizes[row])
+            self.class_sums["prediction", categories[output]] += activations[row]
+            label = labels[row]
+            if label is not None:
+                self.class_sums["label", label] += activations[row]
+            if position in sampled:
+                self.profile[position] = activations[row].to(torch.float16)
+
+    def merge(self, other: "Activity") -> None:
+        """Take in another stream of the same network over other images."""
+        for half in range(2):
+            self._flush(half)
+            other._flush(half)
+            self.halves[half].merge(other.halves[half])
+        self.total += other.total
+        self.active += other.active
+        for key, sums in other.class_sums.items():
+            self.class_sums[key] += sums
+        self.profile.update(other.profile)
+        self.predictions.update(other.predictions)
+        self.skipped.update(other.skipped)
+
+    def whole(self) -> TopK:
+        """Return the strongest over both halves."""
+        whole = self.halves[0].copy()
+        whole.merge(self.halves[1])
+        return whole
+
+    @property
+    def floor(self) -> Tensor:
+        """Keys that an entry has to exceed to be kept, per half and neuron (2, N)."""
+        return torch.stack([top.floor for top in self.halves])
+
+    def _flush(self, half: int) -> None:
+        pending = self._pending[half]
+        if pending:
+            self.halves[half].update(torch.cat([k for k, _ in pending], 1), torch.cat([c for _, c in pending], 1))
+            pending.clear()
+
+
+def clamp_bounds(layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
+    """Return the lower and upper clamp of every neuron, (N,) each, infinite where there is none."""
+    clamps = [layer.clamp or (-torch.inf, torch.inf) for layer in layers]
+    channels = torch.tensor([layer.channels for layer in layers])
+    low, high = torch.tensor(clamps).T.repeat_interleave(channels, dim=1)
+    return low, high

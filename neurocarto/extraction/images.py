@@ -1,0 +1,159 @@
+"""Image folders: finding the files, opening them as a person sees them, fitting them to a network."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageFile, ImageOps
+
+from neurocarto.errors import ImagesError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+MIN_IMAGES = 10
+MAX_PIXELS = 100_000_000
+PREVIEW_SIDE = 224
+PREVIEW_QUALITY = 70
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The image files of a folder, in the order of their paths.
+
+    paths are relative to source; labels are the names of the first folder level, None for files that
+    lie in no folder; fingerprint is the SHA-256 over all paths and contents.
+    """
+
+    source: Path
+    paths: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, index: int) -> Image.Image:
+        """Open one image, upright and RGB; ImagesError with the reason when it cannot be read."""
+        return open_image(self.source / self.paths[index])
+
+
+def list_images(folder: Path | str) -> ImageSet:
+    """List the images below a folder and fingerprint their contents.
+
+    ImagesError when there is no such folder or it holds fewer than ten image files.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise ImagesError(f"{source} is not a folder; give the folder that holds the images")
+    paths = sorted(
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if len(paths) < MIN_IMAGES:
+        raise ImagesError(
+            f"{source} holds {len(paths)} image files ({', '.join(sorted(SUFFIXES))}); at least {MIN_IMAGES} are needed"
+        )
+    labels = tuple(path.split("/")[0] if "/" in path else None for path in paths)
+    return ImageSet(source, tuple(paths), labels, _fingerprint(source, paths))
+
+
+def _fingerprint(source: Path, paths: Sequence[str]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        try:
+            with (source / path).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            content = str(error).encode()
+        total.update(path.encode("utf-8", "surrogateescape") + b"\0" + content)
+    return total.hexdigest()
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image as a person sees it: upright, RGB, transparency over white.
+
+    ImagesError with the reason when it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file)
+                return _over_white(image) if image.has_transparency_data else image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImagesError(f"{path.name}: {_reason(error)}") from error
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"more than {MAX_PIXELS:,} pixels"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that Pillow can read"
+    return str(error) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input: shorter side to `resize`, centre crop to `size`, normalise.
+
+    resize, size in pixels; mean, std per channel, on values in 0 … 1.
+    """
+
+    resize: int
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Return the part of the image that the network sees, (size, size, 3)."""
+        scale = self.resize / min(image.size)
+        width, height = (max(self.size, round(side * scale)) for side in image.size)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Turn pixels (B, size, size, 3) into the network's input (B, 3, size, size), channels last."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        scaled = torch.from_numpy(pixels).to(torch.float32).div_(255)
+        return scaled.sub_(mean).div_(std).permute(0, 3, 1, 2)  # (B, 3, H, W), channels-last in memory
+
+    def to_original(
+        self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], width: npt.ArrayLike, height: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Map points of the input (pixels) to the upright original image.
+
+        Returns x and y in pixels of the original, and the original's pixels per input pixel.
+        """
+        width, height = np.asarray(width), np.asarray(height)
+        per_pixel = np.minimum(width, height) / np.float32(self.resize)
+        left = (width / per_pixel - self.size) / 2
+        top = (height / per_pixel - self.size) / 2
+        return (
+            ((x + left) * per_pixel).astype(np.float32),
+            ((y + top) * per_pixel).astype(np.float32),
+            per_pixel.astype(np.float32),
+        )
+
+
+def preview(image: Image.Image) -> bytes:
+    """Return a small copy of the image as WebP: long side at most 224 pixels."""
+    small = image.copy()
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    small.save(buffer, "webp", quality=PREVIEW_QUALITY, method=4)
+    return buffer.getvalue()

@@ -1,0 +1,60 @@
+"""The strongest images of every neuron, kept in a stream."""
+
+import torch
+from torch import Tensor
+
+EMPTY = torch.iinfo(torch.int64).min
+_LOW_WORD = 0xFFFFFFFF
+
+
+def encode(values: Tensor, positions: Tensor) -> Tensor:
+    """Pack values (float32) and positions (0 … 2³²-1) into int64 keys of the same total order.
+
+    A greater value is a greater key; of equal values the earlier position is the greater key. So a top-k
+    of keys has no ties, and does not depend on the order in which images come.
+    """
+    bits = values.to(torch.float32).add(0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
+    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(torch.int64)
+    return (ordered << 32) | (_LOW_WORD - positions.to(torch.int64))
+
+
+def decode(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Unpack keys into values (float32) and positions (int64); where a key is EMPTY, -inf and -1."""
+    bits = (keys >> 32).to(torch.int32)
+    values = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
+    positions = _LOW_WORD - (keys & _LOW_WORD)
+    empty = keys == EMPTY
+    return values.masked_fill(empty, -torch.inf), positions.masked_fill(empty, -1)
+
+
+class TopK:
+    """The k greatest keys of every row, each with the cell of the map where its peak lies.
+
+    keys (rows, k) int64, descending, EMPTY where there are fewer; cells (rows, k) int32. Memory:
+    12 bytes × rows × k, however many images come.
+    """
+
+    def __init__(self, rows: int, k: int) -> None:
+        self.keys = torch.full((rows, k), EMPTY)
+        self.cells = torch.zeros((rows, k), dtype=torch.int32)
+
+    def update(self, keys: Tensor, cells: Tensor) -> None:
+        """Take in new entries: keys and cells (rows, m). A position may come only once per row."""
+        k = self.keys.shape[1]
+        self.keys, chosen = torch.cat([self.keys, keys], dim=1).topk(k, dim=1)
+        self.cells = torch.cat([self.cells, cells], dim=1).gather(1, chosen)
+
+    def merge(self, other: "TopK") -> None:
+        """Take in everything that another stream has kept."""
+        self.update(other.keys, other.cells)
+
+    def copy(self) -> "TopK":
+        """Return a copy that later updates do not change."""
+        twin = TopK(0, 1)
+        twin.keys, twin.cells = self.keys, self.cells  # update() replaces both, never writes into them
+        return twin
+
+    @property
+    def floor(self) -> Tensor:
+        """The key that a new entry has to exceed, per row (rows,)."""
+        return self.keys[:, -1]

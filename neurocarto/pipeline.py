@@ -1,0 +1,160 @@
+"""The whole computation: from a model and a folder of images to a run folder."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurocarto import __version__
+from neurocarto.engine import local
+from neurocarto.extraction.hooks import describe_layers
+from neurocarto.extraction.images import ImageSet, list_images, preview
+from neurocarto.extraction.models import Model, load_model
+from neurocarto.extraction.patches import example_table, measure_boxes
+from neurocarto.progress import Progress
+from neurocarto.records import Extraction
+from neurocarto.runs.manifest import Manifest
+from neurocarto.runs.store import refuse_occupied, write_run
+from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
+from neurocarto.summarisation import clusters, embedding, importance, influence, labels, projection
+from neurocarto.summarisation.similarity import find_stimuli
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "datasketch", "umap-learn", "numba", "pillow")
+ALGORITHMS = {
+    stage.__name__.rpartition(".")[2]: stage.VERSION for stage in (clusters, embedding, importance, influence, labels, projection)
+}
+
+
+def run(
+    model_name: str, image_folder: Path, out: Path, settings: RunSettings, progress: Progress | None = None
+) -> Path:
+    """Summarise a model on a folder of images and write the run to `out`.
+
+    Raises ModelError, ImagesError or RunError when one of the three cannot be used; nothing is left
+    half-written.
+    """
+    progress = progress or Progress(quiet=True)
+    refuse_occupied(out)
+    model = load_model(model_name)
+    images = list_images(image_folder)
+    layers = describe_layers(model)
+
+    with progress.stage("extraction", len(images), "image") as advance:
+        extraction = local.extract(model, layers, images, settings, advance)
+    with progress.stage("boxes", len(layers), "layer") as advance:
+        layers = measure_boxes(model, extraction, images, settings, advance)
+    count = len(extraction.images)
+    stimuli = find_stimuli(extraction.whole, count, settings.stimuli_share)
+
+    with progress.stage("clusters"):
+        cluster, cluster_table = clusters.find_clusters(stimuli, layers, settings)
+    with progress.stage("embedding"):
+        vectors = [
+            embedding.embed(find_stimuli(top, seen, settings.stimuli_share), count, settings.dimensions, settings.seed)
+            for seen, top in extraction.snapshots
+        ]
+    with progress.stage("projection", len(vectors), "map") as advance:
+        maps = projection.snapshots(vectors, settings, advance)
+    with progress.stage("importance"):
+        classes = importance.find_classes(extraction, model.categories, settings)
+        members = {
+            row["class"]: np.isin(
+                extraction.profile_images,
+                importance.class_images(extraction.images, row["class"], row["kind"], model.categories),
+            )
+            for row in classes.to_dict("records")
+        }
+        activations = importance.cluster_activations(extraction, cluster, len(cluster_table))
+        scores = importance.judge_importance(activations, members, settings)
+    with progress.stage("labels"):
+        predicted = extraction.images["output"].map(lambda output: model.categories[output])
+        names = {"label": extraction.images["label"], "prediction": predicted}
+        named = labels.label_clusters(cluster, len(cluster_table), extraction.whole.images, names)
+    with progress.stage("influence", len(classes) + 1, "class") as advance:
+        edges = influence.measure_influence(
+            model, images, extraction, cluster, cluster_table, classes, scores, settings, advance
+        )
+
+    examples = example_table(extraction, layers, model.preprocessing, settings.examples)
+    shown = np.unique(examples["image"])
+    with progress.stage("previews", len(shown), "image") as advance:
+        return write_run(
+            out,
+            Manifest(
+                run_id=run_id(model, images, settings),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                version=__version__,
+                settings=settings.as_dict(),
+                model=model.describe(),
+                images={
+                    "source": str(images.source),
+                    "fingerprint": images.fingerprint,
+                    "count": count,
+                    "skipped": [{"path": s.path, "reason": s.reason} for s in extraction.skipped],
+                },
+                layers=layers,
+                packages={name: version(name) for name in PACKAGES},
+                seconds=progress.seconds,
+                snapshots=SNAPSHOT_FRACTIONS,
+                influence={"method": influence.METHOD, "note": "an estimate to first order, not an intervention"},
+            ),
+            {
+                "neurons": _neuron_table(extraction, cluster, maps[-1]),
+                "examples": examples,
+                "images": extraction.images.assign(prediction=predicted).drop(columns=["output", "half"]),
+                "classes": classes,
+                "clusters": cluster_table.join(named),
+                "importance": scores,
+                "influence": edges,
+            },
+            {"embedding": vectors[-1], "snapshots": maps, "class_means": _class_means(extraction, classes)},
+            _previews(images, extraction, shown, advance),
+        )
+
+
+def run_id(model: Model, images: ImageSet, settings: RunSettings) -> str:
+    """Name what the run was made from: the same model, images, settings and algorithms, the same id."""
+    key: dict[str, Any] = {
+        "model": model.describe(),
+        "images": images.fingerprint,
+        "settings": settings.as_dict(),
+        "algorithms": ALGORITHMS,
+    }
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _neuron_table(extraction: Extraction, cluster: Any, places: Any) -> pd.DataFrame:
+    channels = [layer.channels for layer in extraction.layers]
+    return pd.DataFrame(
+        {
+            "neuron": np.arange(sum(channels)),
+            "layer": np.repeat([layer.name for layer in extraction.layers], channels),
+            "channel": np.concatenate([np.arange(n) for n in channels]),
+            "cluster": cluster,
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "max_activation": extraction.maximum,
+            "mean_activation": extraction.mean,
+            "active_fraction": extraction.active_fraction,
+        }
+    )
+
+
+def _class_means(extraction: Extraction, classes: pd.DataFrame) -> Any:
+    """Mean activation of every neuron on each class's images, (classes, N)."""
+    means = [extraction.class_means[kind, name] for name, kind in zip(classes["class"], classes["kind"], strict=True)]
+    return np.stack(means) if means else np.zeros((0, len(extraction.maximum)))
+
+
+def _previews(images: ImageSet, extraction: Extraction, shown: Any, advance: Any) -> Iterator[tuple[int, bytes]]:
+    index = {path: i for i, path in enumerate(images.paths)}
+    paths = extraction.images["path"]
+    for image in shown.tolist():
+        yield image, preview(images.open(index[paths[image]]))
+        advance(1)

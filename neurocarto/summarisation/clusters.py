@@ -1,0 +1,102 @@
+"""Groups of neurons of a layer that detect the same concept."""
+
+import heapq
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from neurocarto.records import Layer, layer_slices
+from neurocarto.settings import RunSettings
+from neurocarto.summarisation.similarity import (
+    Stimuli,
+    candidate_pairs,
+    peak_agreement,
+    signatures,
+    similarities,
+)
+
+VERSION = 1
+"""Version of the algorithm; part of cache keys."""
+
+
+def find_clusters(
+    stimuli: Stimuli, layers: Sequence[Layer], settings: RunSettings
+) -> tuple[npt.NDArray[np.int32], pd.DataFrame]:
+    """Group the neurons of each layer.
+
+    MinHash signatures of the neurons' stimuli → LSH candidates → exact similarity of the candidates →
+    complete linkage down to settings.min_similarity. Near-linear in neurons plus candidate pairs.
+
+    Returns each neuron's cluster (N,), -1 for none, and one row per cluster: cluster, layer, size,
+    similarity (mean over its pairs of neurons), shared_images (mean over pairs), peak_agreement (share of
+    the shared images on which both peak within one cell of a 7 × 7 grid), all on the images that formed it.
+    """
+    cluster = np.full(len(stimuli), -1, np.int32)
+    found: list[dict[str, object]] = []
+    for layer, rows in layer_slices(layers).items():
+        for members in _layer_clusters(stimuli[rows], settings):
+            cluster[rows.start + members] = len(found)
+            found.append({"cluster": len(found), "layer": layer, **_describe(stimuli[rows], members, settings)})
+    columns = ["cluster", "layer", "size", "similarity", "shared_images", "peak_agreement"]
+    table = pd.DataFrame(found, columns=columns)
+    return cluster, table.astype(dict.fromkeys(columns[3:], np.float32))
+
+
+def _layer_clusters(stimuli: Stimuli, settings: RunSettings) -> list[npt.NDArray[np.int64]]:
+    alive = np.flatnonzero(stimuli.alive)
+    if len(alive) < settings.min_cluster_size:
+        return []
+    signature = signatures(stimuli.images[alive], settings.permutations, settings.seed)
+    pairs = alive[candidate_pairs(signature, settings.band_rows)]
+    similarity = similarities(stimuli, pairs, settings.place_width)
+    keep = similarity >= settings.min_similarity
+    groups = complete_linkage(pairs[keep], similarity[keep])
+    return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
+
+
+def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSettings) -> dict[str, float]:
+    pairs = np.array(list(combinations(members.tolist(), 2)))
+    shared, agreeing = peak_agreement(stimuli, pairs)
+    return {
+        "size": len(members),
+        "similarity": similarities(stimuli, pairs, settings.place_width).mean(),
+        "shared_images": shared.mean(),
+        "peak_agreement": agreeing.sum() / max(1, shared.sum()),
+    }
+
+
+def complete_linkage(
+    pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.int64]]:
+    """Merge the most similar groups first, as long as *every* pair across them is among `pairs`.
+
+    Two groups are as similar as their least similar members, so groups do not chain: nothing joins a
+    group by resembling one of its members. pairs (p, 2), each once; similarity (p,). Equal similarities
+    are merged in the order of the smallest members. Returns the groups of two and more, members rising.
+    O(p log p) for groups of bounded size.
+    """
+    links: dict[int, dict[int, float]] = {}
+    for (a, b), value in zip(pairs.tolist(), similarity.tolist(), strict=True):
+        links.setdefault(a, {})[b] = value
+        links.setdefault(b, {})[a] = value
+    members = {neuron: [neuron] for neuron in links}
+    queue = [(-value, a, b) for (a, b), value in zip(pairs.tolist(), similarity.tolist(), strict=True)]
+    heapq.heapify(queue)
+    while queue:
+        negative, a, b = heapq.heappop(queue)
+        if links.get(a, {}).get(b) != -negative:  # one of them was merged since, or their similarity fell
+            continue
+        near_a, near_b = links.pop(a), links.pop(b)
+        for c in near_a.keys() - {b}:
+            del links[c][a]
+        for c in near_b.keys() - {a}:
+            del links[c][b]
+        links[a] = merged = {c: min(near_a[c], near_b[c]) for c in near_a.keys() & near_b.keys()}
+        members[a] += members.pop(b)
+        for c, value in merged.items():
+            links[c][a] = value
+            heapq.heappush(queue, (-value, min(a, c), max(a, c)))
+    return [np.sort(np.array(group)) for group in members.values() if len(group) > 1]

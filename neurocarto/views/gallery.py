@@ -1,0 +1,158 @@
+"""Galleries of example patches as HTML. Every text from a run is escaped; patches are data URIs."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from neurocarto.views.lookup import Lookup
+from neurocarto.views.palette import layer_colours
+from neurocarto.views.patches import Patches
+
+QUALITY = {
+    "similarity": ("similarity", "least similarity of two members"),
+    "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place"),
+    "shared_images": ("shared images", "share of their strongest images that two members have in common"),
+}
+PATCH = 72
+
+
+class Gallery:
+    """Draws cards of clusters and neurons. Buttons carry data-cluster or data-neuron for whoever listens."""
+
+    def __init__(self, lookup: Lookup, patches: Patches, class_: str = "") -> None:
+        self._lookup, self._patches, self._class = lookup, patches, class_
+        self._light, self._dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
+        self._scores = {int(row.cluster): row for row in lookup.important(class_).itertuples()} if class_ else {}
+
+    def clusters(self, clusters: Sequence[int], selected: Iterable[int] = ()) -> str:
+        """Return compact cards: one strip of patches for each cluster."""
+        chosen = set(selected)
+        cards = [self._compact(cluster, cluster in chosen) for cluster in clusters]
+        return f'<div class="nc-cards">{"".join(cards)}</div>'
+
+    def cluster(self, cluster: int, members: int = 12, patches: int = 9) -> str:
+        """Return a cluster's card: members × patches, label with its evidence, size and quality."""
+        found = self._lookup.members(cluster)
+        rows = [self._member(int(neuron), patches) for neuron in found[:members]]
+        rest = len(found) - members
+        more = f'<p class="nc-note">and {rest:,} more neurons, less strongly activated</p>' if rest > 0 else ""
+        return (
+            f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self._heading(cluster, True)}'
+            f'{self._evidence(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
+        )
+
+    def neuron(self, neuron: int, patches: int = 24) -> str:
+        """Return a neuron's card: statistics, the way to its cluster, and its strongest patches."""
+        row, cluster = self._lookup.run.neurons.iloc[neuron], int(self._lookup.neuron_cluster[neuron])
+        if self._lookup.silent[neuron]:
+            body = '<p class="nc-note">This neuron never fired on these images, so it has no example patches.</p>'
+        else:
+            body = f'<div class="nc-strip nc-large">{self._strip(self._lookup.examples(neuron, patches), 96)}</div>'
+        facts = (
+            f"highest activation {row.max_activation:.3g} · mean {row.mean_activation:.3g} · "
+            f"active on {row.active_fraction:.0%} of positions and images"
+        )
+        home = (
+            f'<button type="button" class="nc-link" data-cluster="{cluster}">'
+            f"its cluster: {escape(self._lookup.label(cluster))} ({self._size(cluster)})</button>"
+            if cluster >= 0
+            else '<span class="nc-note">in no cluster: no other neuron of its layer detects the same</span>'
+        )
+        return (
+            f'<section class="nc-card nc-full" data-card-neuron="{neuron}"><header>{self._swatch(neuron=neuron)}'
+            f'<h4>Neuron {escape(self._lookup.neuron_name(neuron))}</h4><span class="nc-meta">{facts}</span>{home}'
+            f"</header>{body}</section>"
+        )
+
+    def neurons(self, neurons: Sequence[int], patches: int = 5) -> str:
+        """Return one row of patches for each neuron."""
+        rows = "".join(self._member(int(neuron), patches) for neuron in neurons)
+        return f'<div class="nc-rows nc-columns">{rows}</div>'
+
+    def _compact(self, cluster: int, selected: bool) -> str:
+        strip = self._strip(self._lookup.cluster_examples(cluster, 6), PATCH)
+        state = " nc-selected" if selected else ""
+        return (
+            f'<section class="nc-card{state}" data-card-cluster="{cluster}">{self._heading(cluster, False)}'
+            f'<div class="nc-strip">{strip}</div></section>'
+        )
+
+    def _heading(self, cluster: int, full: bool) -> str:
+        facts = [f"cluster {cluster}", escape(str(self._lookup.clusters["layer"][cluster])), self._size(cluster)]
+        if cluster in self._scores:
+            score = self._scores[cluster]
+            facts.append(f"importance {score.score:.2f}" + (f" (q {score.q_value:.2g})" if full else ""))
+        if full:
+            facts += self._quality(cluster)
+        label = escape(self._lookup.label(cluster))
+        return (
+            f'<header>{self._swatch(cluster=cluster)}<button type="button" class="nc-title" data-cluster="{cluster}" '
+            f'title="{label}">{label}</button><span class="nc-meta">{" · ".join(facts)}</span></header>'
+        )
+
+    def _quality(self, cluster: int) -> list[str]:
+        frame = self._lookup.clusters
+        values = [(column, frame[column][cluster]) for column in QUALITY if column in frame]
+        return [
+            f'<span title="{escape(QUALITY[column][1])}">{QUALITY[column][0]} {value:.2f}</span>'
+            for column, value in values
+            if value is not None and not math.isnan(value)
+        ]
+
+    def _evidence(self, cluster: int) -> str:
+        frame = self._lookup.clusters
+        found = [evidence_text(entry) for entry in parse_evidence(frame["evidence"][cluster])] if "evidence" in frame else []
+        return f'<p class="nc-note">Over-represented among its patches: {escape("; ".join(found))}</p>' if found else ""
+
+    def _member(self, neuron: int, patches: int) -> str:
+        strip = self._strip(self._lookup.examples(neuron, patches), PATCH)
+        strip = strip or '<span class="nc-note">never fired on these images</span>'
+        return (
+            f'<div class="nc-row"><button type="button" class="nc-link" data-neuron="{neuron}">'
+            f'{escape(self._lookup.neuron_name(neuron))}</button><div class="nc-strip">{strip}</div></div>'
+        )
+
+    def _strip(self, examples: pd.DataFrame, side: int) -> str:
+        return "".join(self._picture(row, side) for row in examples.itertuples())
+
+    def _picture(self, row: Any, side: int) -> str:
+        uri = self._patches.uri(int(row.image), (float(row.x0), float(row.y0), float(row.x1), float(row.y1)), side)
+        text = escape(self._describe(int(row.image), float(row.activation)))
+        if uri is None:
+            return f'<span class="nc-missing" title="{text}">no picture</span>'
+        return f'<img src="{uri}" width="{side}" height="{side}" alt="{text}" title="{text}" loading="lazy">'
+
+    def _describe(self, image: int, activation: float) -> str:
+        row = self._lookup.images.loc[image]
+        label = row["label"] if isinstance(row["label"], str) else "no label"
+        predicted = f", predicted {row['prediction']}" if isinstance(row["prediction"], str) else ""
+        return f"{label}{predicted}; activation {activation:.3g}; {row['path']}"
+
+    def _size(self, cluster: int) -> str:
+        size = int(self._lookup.clusters["size"][cluster])
+        return f"{size:,} neuron{'s' * (size != 1)}"
+
+    def _swatch(self, *, cluster: int | None = None, neuron: int | None = None) -> str:
+        layer = self._lookup.cluster_layer[cluster] if cluster is not None else self._lookup.neuron_layer[neuron]
+        return f'<span class="nc-swatch" style="--light:{self._light[layer]};--dark:{self._dark[layer]}"></span>'
+
+
+def parse_evidence(text: object) -> list[dict[str, Any]]:
+    """Return the entries of an evidence column; none where it is absent or not what it should be."""
+    try:
+        entries = json.loads(text) if isinstance(text, str) else []
+    except ValueError:
+        return []
+    return [entry for entry in entries if isinstance(entry, dict) and "name" in entry] if isinstance(entries, list) else []
+
+
+def evidence_text(entry: dict[str, Any]) -> str:
+    """Return one entry as words: what, how often, and how often it would be by chance."""
+    text = f"{entry['name']} {entry.get('count', '?')} of {entry.get('of', '?')}"
+    if isinstance(entry.get("base"), int | float):
+        text += f" ({entry['base']:.0%} of all images)"
+    return text + (" as predicted" if entry.get("kind") == "prediction" else "")

@@ -1,0 +1,140 @@
+"""The cluster graph: what a class relies on, layer by layer, as pyvis network data."""
+
+import json
+import textwrap
+from typing import Any
+
+import pandas as pd
+from pyvis.network import Network
+
+from neurocarto.views.graph_layout import CLASS_NODE, Row, choose_clusters, choose_edges, order_rows, positions
+from neurocarto.views.lookup import ALL_IMAGES, Lookup
+from neurocarto.views.palette import layer_colours
+from neurocarto.views.patches import Patches
+
+ACROSS, DOWN = 118.0, 138.0
+"""Distance between neighbours in a row, and between rows, in graph units (pixels at scale 1)."""
+PATCH = 72
+NODE_SIZES = (20.0, 32.0)
+"""Half the side of a node's picture, for strengths 0 and 1."""
+EDGE_WIDTHS = (0.8, 6.0)
+
+
+def graph(
+    lookup: Lookup,
+    patches: Patches,
+    *,
+    class_: str = ALL_IMAGES,
+    layers: tuple[str, ...] = (),
+    per_layer: int = 6,
+    per_node: int = 3,
+) -> dict[str, Any]:
+    """Return nodes, edges and options for vis-network, and `rows` that describe the layers' bands.
+
+    Rows run from the image (bottom) to the class (top). A node's size is the cluster's strength for the
+    class, its picture the patch that most members share. An edge's width is the size of its influence;
+    inhibiting ones are dashed. The class is the last node where influence on its output is known.
+    """
+    strengths = lookup.strengths(class_)
+    rows = choose_clusters(lookup, strengths, layers, per_layer)
+    edges = choose_edges(lookup.edges(class_), rows, per_node)
+    rows = order_rows(rows, edges)
+    network = Network(directed=True, cdn_resources="local")
+    places = positions(rows, ACROSS, DOWN)
+    for row in rows:
+        for cluster in row.clusters:
+            _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
+    if (edges["target"] == CLASS_NODE).any():
+        network.add_node(
+            CLASS_NODE, label=wrapped(class_, 24), shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
+            font={"size": 18}, physics=False, title="",
+        )  # fmt: skip
+    else:
+        edges = edges[edges["target"] != CLASS_NODE]
+    _add_edges(network, edges)
+    nodes, links, *_ = network.get_network_data()
+    return {
+        "nodes": nodes,
+        "edges": links,
+        "options": options(),
+        "rows": [_band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
+        "down": DOWN,
+    }
+
+
+def _add_cluster(
+    network: Network, lookup: Lookup, patches: Patches, cluster: int, strength: float, place: tuple[float, float]
+) -> None:
+    low, high = NODE_SIZES
+    look: dict[str, Any] = {"shape": "square"}
+    for row in lookup.cluster_examples(cluster, 1).itertuples():
+        picture = patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), PATCH)
+        look = {"shape": "image", "image": picture} if picture else look
+    # vis-network names the node by its label; the full label travels in `name` and is only ever set as text.
+    network.add_node(
+        int(cluster),
+        label=wrapped(lookup.label(cluster), 16),
+        name=lookup.label(cluster),
+        level=lookup.cluster_layer[cluster],
+        neurons=int(lookup.clusters["size"][cluster]),
+        strength=round(float(strength), 4),
+        x=place[0],
+        y=place[1],
+        size=low + (high - low) * float(strength),
+        physics=False,
+        title="",
+        **look,
+    )
+
+
+def _add_edges(network: Network, edges: pd.DataFrame) -> None:
+    low, high = EDGE_WIDTHS
+    strongest = float(edges["weight"].abs().max()) if len(edges) else 1.0
+    for row in edges.itertuples():
+        network.add_edge(
+            int(row.source),
+            int(row.target),
+            weight=float(row.weight),
+            width=round(low + (high - low) * abs(float(row.weight)) / (strongest or 1.0), 2),
+            dashes=[6, 5] if row.weight < 0 else False,
+            title="",
+        )
+
+
+def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+    light, dark = (layer_colours(len(lookup.layers), theme)[row.layer] for theme in ("light", "dark"))
+    return {
+        "name": lookup.layers[row.layer],
+        "shown": len(row.clusters),
+        "available": row.available,
+        "y": -DOWN * level,
+        "light": light,
+        "dark": dark,
+        "last": level == levels - 1,
+    }
+
+
+def options() -> dict[str, Any]:
+    """Return vis-network's options: places are computed, so nothing moves by itself or by dragging."""
+    content: dict[str, Any] = json.loads(
+        """{
+        "physics": {"enabled": false},
+        "interaction": {"hover": true, "dragNodes": false, "selectable": false, "tooltipDelay": 100000,
+                        "zoomSpeed": 0.5},
+        "nodes": {"shapeProperties": {"useBorderWithImage": true, "interpolation": true}, "borderWidth": 2,
+                  "font": {"size": 12.5, "vadjust": 0, "multi": false}, "chosen": false},
+        "edges": {"smooth": {"enabled": true, "type": "cubicBezier", "forceDirection": "vertical", "roundness": 0.35},
+                  "arrows": {"to": {"enabled": true, "scaleFactor": 0.4}}, "chosen": false,
+                  "arrowStrikethrough": false}
+    }"""
+    )
+    return content
+
+
+def wrapped(text: str, width: int, lines: int = 2) -> str:
+    """Return a text broken into at most `lines` lines of `width` characters, the rest cut with an ellipsis."""
+    parts = textwrap.wrap(" ".join(text.split()), width) or [""]
+    if len(parts) <= lines:
+        return "\n".join(parts)
+    last = parts[lines - 1][: width - 1].rstrip() + "…"
+    return "\n".join([*parts[: lines - 1], last])

@@ -1,0 +1,165 @@
+"""What the views look up in a run again and again, indexed once."""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from neurocarto.records import layer_slices
+from neurocarto.runs.store import Run
+
+BoolArray = npt.NDArray[np.bool_]
+ALL_IMAGES = ""
+"""The name under which influence over all images is stored, and the class that means "no class"."""
+
+
+class Lookup:
+    """Indices over one run. Read only, shared between sessions; nothing is computed before it is needed."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._important: dict[str, pd.DataFrame] = {}
+        self._edges: dict[str, pd.DataFrame] = {}
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, from the image to the class."""
+        return tuple(layer.name for layer in self.run.manifest.layers)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the run's order."""
+        return tuple(dict.fromkeys(self.run.classes["class"]))
+
+    @cached_property
+    def neuron_layer(self) -> npt.NDArray[np.int32]:
+        """Index of each neuron's layer (N,)."""
+        codes = np.empty(len(self.run.neurons), np.int32)
+        for index, rows in enumerate(layer_slices(self.run.manifest.layers).values()):
+            codes[rows] = index
+        return codes
+
+    @cached_property
+    def neuron_cluster(self) -> npt.NDArray[np.int32]:
+        """Cluster of each neuron (N,), -1 for none."""
+        return self.run.neurons["cluster"].to_numpy(np.int32)
+
+    @cached_property
+    def places(self) -> npt.NDArray[np.float32]:
+        """Places on the map (N, 2), NaN for neurons that never fired."""
+        return self.run.neurons[["x", "y"]].to_numpy(np.float32)
+
+    @cached_property
+    def silent(self) -> BoolArray:
+        """Neurons that never fired on the run's images (N,)."""
+        return np.isnan(self.places).any(axis=1)
+
+    @cached_property
+    def clusters(self) -> pd.DataFrame:
+        """The clusters' table, indexed by cluster."""
+        return self.run.clusters.set_index("cluster")
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """The images' table, indexed by image."""
+        return self.run.images.set_index("image")
+
+    @cached_property
+    def cluster_layer(self) -> dict[int, int]:
+        """Index of the layer of each cluster."""
+        codes = {name: index for index, name in enumerate(self.layers)}
+        return {int(cluster): codes[layer] for cluster, layer in self.clusters["layer"].items()}
+
+    @cached_property
+    def _by_cluster(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        strength = -self.run.neurons["max_activation"].to_numpy()
+        order = np.lexsort((strength, self.neuron_cluster))
+        return order, self.neuron_cluster[order]
+
+    def members(self, cluster: int) -> npt.NDArray[np.int64]:
+        """Return a cluster's neurons, the most strongly activated first."""
+        order, clusters = self._by_cluster
+        return order[slice(*np.searchsorted(clusters, [cluster, cluster + 1]))]
+
+    def label(self, cluster: int) -> str:
+        """Return a cluster's label, or its number where it has none."""
+        label = self.clusters["label"].get(cluster)
+        return str(label) if isinstance(label, str) and label.strip() else f"cluster {cluster}"
+
+    def neuron_name(self, neuron: int) -> str:
+        """Return `layer/channel`, the name by which anyone can find the neuron in the model."""
+        return f"{self.layers[self.neuron_layer[neuron]]}/{self.run.neurons['channel'].iat[neuron]}"
+
+    @cached_property
+    def _example_neurons(self) -> npt.NDArray[np.int32]:
+        return self.run.examples["neuron"].to_numpy()
+
+    @cached_property
+    def _example_images(self) -> npt.NDArray[np.int32]:
+        return self.run.examples["image"].to_numpy()
+
+    @cached_property
+    def _example_activations(self) -> npt.NDArray[np.float32]:
+        return self.run.examples["activation"].to_numpy()
+
+    def examples(self, neuron: int, count: int) -> pd.DataFrame:
+        """Return a neuron's strongest example patches over both halves, strongest first."""
+        begin, end = np.searchsorted(self._example_neurons, [neuron, neuron + 1])
+        return self.run.examples.iloc[self._strongest_rows(int(begin), int(end), count)]
+
+    def cluster_examples(self, cluster: int, count: int, depth: int = 8) -> pd.DataFrame:
+        """Return the patches that speak best for a cluster, one per image.
+
+        Images that most members respond to come first, then the stronger ones; each patch is cut where
+        the member with the strongest activation fires. `depth` examples of each member are considered.
+        """
+        strongest = self.members(cluster)[:32]
+        begins, ends = (np.searchsorted(self._example_neurons, strongest + shift) for shift in (0, 1))
+        rows = np.concatenate([self._strongest_rows(b, e, depth) for b, e in zip(begins, ends, strict=True)] or [[]])
+        rows = rows.astype(np.int64)
+        images = self._example_images[rows]
+        _, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
+        rows = rows[np.lexsort((-self._example_activations[rows], -counts[inverse]))]
+        _, first = np.unique(self._example_images[rows], return_index=True)
+        return self.run.examples.iloc[rows[np.sort(first)[:count]]]
+
+    def _strongest_rows(self, begin: int, end: int, count: int) -> npt.NDArray[np.int64]:
+        order = np.argsort(-self._example_activations[begin:end], kind="stable")[:count]
+        return begin + order
+
+    def important(self, class_: str) -> pd.DataFrame:
+        """Return a class's important clusters (cluster, score, q_value, effect), best first.
+
+        Important: the q-value is within the run's false discovery rate and the score is above chance.
+        """
+        if class_ not in self._important:
+            rows = self.run.importance[self.run.importance["class"] == class_]
+            rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
+            kept = rows[(rows["q_value"] <= rate) & (rows["score"] > 0.5)].sort_values("rank", kind="stable")
+            self._important[class_] = kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True)
+        return self._important[class_]
+
+    def edges(self, class_: str) -> pd.DataFrame:
+        """Return the influence edges of a class (source, target, weight, low, high)."""
+        if class_ not in self._edges:
+            rows = self.run.influence[self.run.influence["class"] == class_]
+            self._edges[class_] = rows.drop(columns="class").reset_index(drop=True)
+        return self._edges[class_]
+
+    def strengths(self, class_: str) -> dict[int, float]:
+        """Return the clusters that matter for a class with their strength in 0…1, strongest first.
+
+        For a class, strength is 2 × (score - 0.5) of its important clusters. For all images, it is the
+        summed absolute influence on the next layer and from the layer before, relative to the layer's highest.
+        """
+        if class_ != ALL_IMAGES:
+            rows = self.important(class_)
+            return dict(zip(rows["cluster"].tolist(), (2 * rows["score"] - 1).clip(0, 1).tolist(), strict=True))
+        edges = self.edges(ALL_IMAGES)
+        weight = edges["weight"].abs()
+        total = weight.groupby(edges["source"]).sum().add(weight.groupby(edges["target"]).sum(), fill_value=0)
+        total = total[total.index >= 0]
+        layer = pd.Series(total.index.map(self.cluster_layer), index=total.index)
+        relative = (total / total.groupby(layer).transform("max")).fillna(0.0).sort_values(ascending=False)
+        return {int(cluster): float(value) for cluster, value in relative.items()}

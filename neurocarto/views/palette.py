@@ -1,0 +1,27 @@
+"""Colours. Safe for the common kinds of colour blindness, and never the only sign of anything.
+
+Layers lie on one ramp from dark to bright (viridis, which reads in order and in greyscale). What is
+selected has one colour everywhere, and an outline or a larger mark besides.
+"""
+
+import numpy as np
+
+RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
+"""Nine even steps of viridis."""
+SELECTED = {"light": "#d1495b", "dark": "#ff7a6b"}
+RANGE = {"light": (0.02, 0.80), "dark": (0.30, 1.0)}
+"""The part of the ramp that stands out from the theme's background."""
+
+
+def ramp(position: float) -> str:
+    """Return the ramp's colour at a position in 0…1, as #rrggbb."""
+    steps = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in RAMP], float)
+    at = float(np.clip(position, 0, 1)) * (len(RAMP) - 1)
+    channels = [np.interp(at, np.arange(len(RAMP)), steps[:, i]) for i in range(3)]
+    return "#" + "".join(f"{round(float(value)):02x}" for value in channels)
+
+
+def layer_colours(layers: int, theme: str) -> list[str]:
+    """Return one colour per layer, from the image to the class, for the theme `light` or `dark`."""
+    low, high = RANGE[theme]
+    return [ramp(low + (high - low) * (index / max(layers - 1, 1))) for index in range(layers)]

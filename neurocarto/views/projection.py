@@ -1,0 +1,92 @@
+"""The projection: every neuron of a run as a point, as a Plotly figure.
+
+The figure is sent once per run. What stands out travels separately, as one bit per neuron, and fills
+the figure's empty traces.
+"""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from neurocarto.views.lookup import BoolArray, Lookup
+from neurocarto.views.palette import SELECTED, layer_colours
+
+TRACES = ("all", "context", "selected", "neuron")
+"""Names of the traces, from the bottom to the top."""
+
+
+def figure(lookup: Lookup) -> dict[str, Any]:
+    """Return the figure as plain JSON data: one trace with all neurons in row order, and three empty ones above.
+
+    A point's number is its neuron's number; neurons that never fired have no place and leave a gap.
+    """
+    colours = lookup.neuron_layer.astype(np.uint8 if len(lookup.layers) < 256 else np.int16)
+    layered = {"cmin": -0.5, "cmax": len(lookup.layers) - 0.5, "colorscale": colour_scale(len(lookup.layers), "light")}
+    chart = go.Figure(
+        [
+            go.Scattergl(
+                x=lookup.places[:, 0],
+                y=lookup.places[:, 1],
+                marker={"size": _point_size(len(colours)), "opacity": 0.8, "color": colours, **layered},
+            ),
+            go.Scattergl(marker={"size": _point_size(len(colours)) + 1, "opacity": 0.9, **layered}),
+            go.Scattergl(marker={"size": 9, "color": SELECTED["light"], "line": {"width": 1.2, "color": "#ffffff"}}),
+            go.Scattergl(
+                marker={"size": 17, "symbol": "diamond", "color": SELECTED["light"], "line": {"width": 2.5}},
+            ),
+        ]
+    )
+    for name, trace in zip(TRACES, chart.data, strict=True):
+        trace.update(name=name, mode="markers", hoverinfo="none" if name == "all" else "skip", showlegend=False)
+    bare = {"visible": False, "zeroline": False}
+    chart.update_layout(
+        template=None,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        xaxis=bare,
+        yaxis={**bare, "scaleanchor": "x"},
+        dragmode="pan",
+        hovermode="closest",
+        hoverdistance=12,
+        uirevision="kept",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    content: dict[str, Any] = json.loads(chart.to_json(validate=False))
+    return content
+
+
+def captions(lookup: Lookup) -> dict[str, Any]:
+    """Return what names a point: layers (name, first neuron, colours), each neuron's cluster, and the clusters' labels."""
+    first = np.searchsorted(lookup.neuron_layer, np.arange(len(lookup.layers))).tolist()
+    count = np.bincount(lookup.neuron_layer, minlength=len(lookup.layers)).tolist()
+    light, dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
+    return {
+        "layers": [
+            {"name": name, "first": first[i], "neurons": count[i], "light": light[i], "dark": dark[i]}
+            for i, name in enumerate(lookup.layers)
+        ],
+        "clusters": base64.b64encode(lookup.neuron_cluster.astype("<i4").tobytes()).decode(),
+        "labels": {str(cluster): lookup.label(int(cluster)) for cluster in lookup.clusters.index},
+        "scales": {theme: colour_scale(len(lookup.layers), theme) for theme in ("light", "dark")},
+        "accent": SELECTED,
+    }
+
+
+def colour_scale(layers: int, theme: str) -> list[list[float | str]]:
+    """Return a Plotly colour scale with one even band per layer."""
+    scale: list[list[float | str]] = []
+    for index, colour in enumerate(layer_colours(layers, theme)):
+        scale += [[index / layers, colour], [(index + 1) / layers, colour]]
+    return scale
+
+
+def bits(mask: BoolArray) -> str:
+    """Pack one bit per neuron, lowest bit first, as base64 text: 20,000 neurons in 3.4 kB."""
+    return base64.b64encode(np.packbits(mask, bitorder="little").tobytes()).decode()
+
+
+def _point_size(neurons: int) -> float:
+    return float(np.clip(9 - 1.25 * np.log10(max(neurons, 1)), 2.5, 8))
