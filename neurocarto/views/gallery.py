@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from neurocarto.views.lookup import Lookup
+from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import layer_colours
 from neurocarto.views.patches import Patches
 
 QUALITY = {
-    "similarity": ("similarity", "least similarity of two members"),
-    "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place"),
-    "shared_images": ("shared images", "share of their strongest images that two members have in common"),
+    "similarity": ("similarity", "least similarity of two members", ".2f"),
+    "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place", ".2f"),
+    "shared_images": ("shared images", "images among the strongest of two members, on average", ".0f"),
 }
 PATCH = 72
 
@@ -26,7 +26,7 @@ class Gallery:
     def __init__(self, lookup: Lookup, patches: Patches, class_: str = "") -> None:
         self._lookup, self._patches, self._class = lookup, patches, class_
         self._light, self._dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
-        self._scores = {int(row.cluster): row for row in lookup.important(class_).itertuples()} if class_ else {}
+        self._scores = {int(row.cluster): row for row in table_rows(lookup.important(class_))} if class_ else {}
 
     def clusters(self, clusters: Sequence[int], selected: Iterable[int] = ()) -> str:
         """Return compact cards: one strip of patches for each cluster."""
@@ -34,7 +34,7 @@ class Gallery:
         cards = [self._compact(cluster, cluster in chosen) for cluster in clusters]
         return f'<div class="nc-cards">{"".join(cards)}</div>'
 
-    def cluster(self, cluster: int, members: int = 12, patches: int = 9) -> str:
+    def cluster(self, cluster: int, members: int = 12, patches: int = 12) -> str:
         """Return a cluster's card: members × patches, label with its evidence, size and quality."""
         found = self._lookup.members(cluster)
         rows = [self._member(int(neuron), patches) for neuron in found[:members]]
@@ -98,15 +98,16 @@ class Gallery:
         frame = self._lookup.clusters
         values = [(column, frame[column][cluster]) for column in QUALITY if column in frame]
         return [
-            f'<span title="{escape(QUALITY[column][1])}">{QUALITY[column][0]} {value:.2f}</span>'
+            f'<span title="{escape(QUALITY[column][1])}">{QUALITY[column][0]} {value:{QUALITY[column][2]}}</span>'
             for column, value in values
             if value is not None and not math.isnan(value)
         ]
 
     def _evidence(self, cluster: int) -> str:
         frame = self._lookup.clusters
-        found = [evidence_text(entry) for entry in parse_evidence(frame["evidence"][cluster])] if "evidence" in frame else []
-        return f'<p class="nc-note">Over-represented among its patches: {escape("; ".join(found))}</p>' if found else ""
+        entries = parse_evidence(frame["evidence"][cluster]) if "evidence" in frame else []
+        found = escape("; ".join(evidence_text(entry) for entry in entries))
+        return f'<p class="nc-note">Over-represented among its patches: {found}</p>' if found else ""
 
     def _member(self, neuron: int, patches: int) -> str:
         strip = self._strip(self._lookup.examples(neuron, patches), PATCH)
@@ -117,7 +118,7 @@ class Gallery:
         )
 
     def _strip(self, examples: pd.DataFrame, side: int) -> str:
-        return "".join(self._picture(row, side) for row in examples.itertuples())
+        return "".join(self._picture(row, side) for row in table_rows(examples))
 
     def _picture(self, row: Any, side: int) -> str:
         uri = self._patches.uri(int(row.image), (float(row.x0), float(row.y0), float(row.x1), float(row.y1)), side)
@@ -147,7 +148,8 @@ def parse_evidence(text: object) -> list[dict[str, Any]]:
         entries = json.loads(text) if isinstance(text, str) else []
     except ValueError:
         return []
-    return [entry for entry in entries if isinstance(entry, dict) and "name" in entry] if isinstance(entries, list) else []
+    listed = entries if isinstance(entries, list) else []
+    return [entry for entry in listed if isinstance(entry, dict) and "name" in entry]
 
 
 def evidence_text(entry: dict[str, Any]) -> str:

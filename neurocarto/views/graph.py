@@ -1,6 +1,7 @@
 """The cluster graph: what a class relies on, layer by layer, as pyvis network data."""
 
 import json
+import math
 import textwrap
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 from pyvis.network import Network
 
 from neurocarto.views.graph_layout import CLASS_NODE, Row, choose_clusters, choose_edges, order_rows, positions
-from neurocarto.views.lookup import ALL_IMAGES, Lookup
+from neurocarto.views.lookup import ALL_IMAGES, Lookup, table_rows
 from neurocarto.views.palette import layer_colours
 from neurocarto.views.patches import Patches
 
@@ -32,8 +33,9 @@ def graph(
     """Return nodes, edges and options for vis-network, and `rows` that describe the layers' bands.
 
     Rows run from the image (bottom) to the class (top). A node's size is the cluster's strength for the
-    class, its picture the patch that most members share. An edge's width is the size of its influence;
-    inhibiting ones are dashed. The class is the last node where influence on its output is known.
+    class, its picture the patch that most members share. An edge's width grows with the root of its
+    influence, since a few are far stronger than the rest; inhibiting ones are dashed. The class is the
+    last node where influence on its output is known.
     """
     strengths = lookup.strengths(class_)
     rows = choose_clusters(lookup, strengths, layers, per_layer)
@@ -67,7 +69,7 @@ def _add_cluster(
 ) -> None:
     low, high = NODE_SIZES
     look: dict[str, Any] = {"shape": "square"}
-    for row in lookup.cluster_examples(cluster, 1).itertuples():
+    for row in table_rows(lookup.cluster_examples(cluster, 1)):
         picture = patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), PATCH)
         look = {"shape": "image", "image": picture} if picture else look
     # vis-network names the node by its label; the full label travels in `name` and is only ever set as text.
@@ -90,12 +92,12 @@ def _add_cluster(
 def _add_edges(network: Network, edges: pd.DataFrame) -> None:
     low, high = EDGE_WIDTHS
     strongest = float(edges["weight"].abs().max()) if len(edges) else 1.0
-    for row in edges.itertuples():
+    for row in table_rows(edges):
         network.add_edge(
             int(row.source),
             int(row.target),
             weight=float(row.weight),
-            width=round(low + (high - low) * abs(float(row.weight)) / (strongest or 1.0), 2),
+            width=round(low + (high - low) * math.sqrt(abs(float(row.weight)) / (strongest or 1.0)), 2),
             dashes=[6, 5] if row.weight < 0 else False,
             title="",
         )

@@ -1,6 +1,8 @@
 """What the views look up in a run again and again, indexed once."""
 
+from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,11 @@ from neurocarto.runs.store import Run
 BoolArray = npt.NDArray[np.bool_]
 ALL_IMAGES = ""
 """The name under which influence over all images is stored, and the class that means "no class"."""
+
+
+def table_rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Iterate over a table's rows, each with its columns as attributes."""
+    yield from frame.itertuples()
 
 
 class Lookup:
@@ -53,7 +60,7 @@ class Lookup:
     @cached_property
     def silent(self) -> BoolArray:
         """Neurons that never fired on the run's images (N,)."""
-        return np.isnan(self.places).any(axis=1)
+        return np.isnan(self.places[:, 0]) | np.isnan(self.places[:, 1])
 
     @cached_property
     def clusters(self) -> pd.DataFrame:
@@ -69,7 +76,8 @@ class Lookup:
     def cluster_layer(self) -> dict[int, int]:
         """Index of the layer of each cluster."""
         codes = {name: index for index, name in enumerate(self.layers)}
-        return {int(cluster): codes[layer] for cluster, layer in self.clusters["layer"].items()}
+        ids = self.run.clusters["cluster"].tolist()
+        return {cluster: codes[layer] for cluster, layer in zip(ids, self.run.clusters["layer"], strict=True)}
 
     @cached_property
     def _by_cluster(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -116,8 +124,8 @@ class Lookup:
         """
         strongest = self.members(cluster)[:32]
         begins, ends = (np.searchsorted(self._example_neurons, strongest + shift) for shift in (0, 1))
-        rows = np.concatenate([self._strongest_rows(b, e, depth) for b, e in zip(begins, ends, strict=True)] or [[]])
-        rows = rows.astype(np.int64)
+        none = np.empty(0, np.int64)
+        rows = np.concatenate([none, *(self._strongest_rows(b, e, depth) for b, e in zip(begins, ends, strict=True))])
         images = self._example_images[rows]
         _, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
         rows = rows[np.lexsort((-self._example_activations[rows], -counts[inverse]))]
@@ -162,4 +170,4 @@ class Lookup:
         total = total[total.index >= 0]
         layer = pd.Series(total.index.map(self.cluster_layer), index=total.index)
         relative = (total / total.groupby(layer).transform("max")).fillna(0.0).sort_values(ascending=False)
-        return {int(cluster): float(value) for cluster, value in relative.items()}
+        return dict(zip(relative.index.tolist(), relative.tolist(), strict=True))

@@ -12,13 +12,13 @@ Box = tuple[float, float, float, float]
 
 
 class Patches:
-    """Cuts and encodes patches of one run. Bounded: 256 decoded images and 6,000 encoded patches (about 50 MB)."""
+    """Cuts and encodes patches of one run. Bounded: 96 decoded images and 6,000 encoded patches (about 30 MB)."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         sizes = run.images.set_index("image")
         self._width, self._height = sizes["width"].to_dict(), sizes["height"].to_dict()
-        self._whole = lru_cache(maxsize=256)(self._decode)
+        self._whole = lru_cache(maxsize=96)(self._decode)
         self.uri = lru_cache(maxsize=6000)(self._uri)
 
     def _decode(self, image: int) -> Image.Image | None:

@@ -59,7 +59,7 @@ def figure(lookup: Lookup) -> dict[str, Any]:
 
 
 def captions(lookup: Lookup) -> dict[str, Any]:
-    """Return what names a point: layers (name, first neuron, colours), each neuron's cluster, and the clusters' labels."""
+    """Return what names a point: the layers, each neuron's cluster, and the clusters' labels."""
     first = np.searchsorted(lookup.neuron_layer, np.arange(len(lookup.layers))).tolist()
     count = np.bincount(lookup.neuron_layer, minlength=len(lookup.layers)).tolist()
     light, dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
