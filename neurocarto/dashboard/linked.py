@@ -35,11 +35,11 @@ def current_highlight(opened: OpenRun) -> Highlight:
 
 def projection(opened: OpenRun, shown: Highlight) -> None:
     """Show the projection with how to read it."""
-    silent = int(opened.lookup.silent.sum())
+    silent, count = int(opened.lookup.silent.sum()), len(opened.lookup.silent)
     st.markdown("##### Map of neurons")
     st.caption(
         "Each point is a neuron; points lie close together when their neurons fire on the same images. "
-        + (f"{silent:,} of {len(opened.lookup.silent):,} never fired on these images and have no point." if silent else "")
+        + (f"{silent:,} of {count:,} never fired on these images and have no point." if silent else "")
     )
     selection = state.current()
     components.projection(
@@ -178,7 +178,8 @@ def _lasso_html(lookup: Lookup, draw: Gallery, shown: Highlight) -> str:
     clusters = shown.clusters[:SHOWN_CLUSTERS]
     parts = f"{len(neurons):,} neurons in the lasso, {len(shown.clusters):,} clusters"
     first = _section(f"{parts}; those with most neurons in it", draw.clusters(clusters)) if clusters else ""
-    return first + _section(f"The most strongly activated neurons: {len(best)} of {len(neurons):,}", draw.neurons(best.tolist()))
+    title = f"The most strongly activated neurons: {len(best)} of {len(neurons):,}"
+    return first + _section(title, draw.neurons(best.tolist()))
 
 
 def _section(title: str, content: str) -> str:

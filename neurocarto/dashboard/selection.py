@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 LINK_VERSION = "1"
-"""Version of the links. What a link means never changes within a version; in version 1 a key left out means: nothing."""
+"""Version of the links. Within a version a link never changes its meaning; here a key left out means: nothing."""
 MAX_VERTICES = 32
 MAX_CLUSTERS = 200
 
@@ -44,8 +44,9 @@ class Selection:
     def with_cluster(self, cluster: int, add: bool) -> "Selection":
         """Toggle a cluster: alone, or beside the ones that are selected."""
         if add:
-            kept = tuple(c for c in self.clusters if c != cluster)
-            return replace(self.cleared(), clusters=kept if cluster in self.clusters else (*kept, cluster)[-MAX_CLUSTERS:])
+            others = tuple(c for c in self.clusters if c != cluster)
+            joined = others if cluster in self.clusters else (*others, cluster)
+            return replace(self.cleared(), clusters=joined[-MAX_CLUSTERS:])
         alone = self.clusters == (cluster,) and self.neuron is None and not self.lasso
         return replace(self.cleared(), clusters=() if alone else (cluster,))
 
@@ -108,7 +109,7 @@ def from_params(params: Mapping[str, Sequence[str]]) -> Reading:
     reading = Reading(Selection())
     version = _last(params, "v")
     if version not in (None, LINK_VERSION):
-        reading.dropped.append(f"The link is of version {version!r}, which this app does not know; it reads what it can.")
+        reading.dropped.append(f"The link is of version {version!r}, unknown to this app; it reads what it can.")
     clusters = _read(reading, params, "clusters", _clusters) or ()
     neuron = _read(reading, params, "neuron", _number)
     lasso = _read(reading, params, "lasso", _polygon) or ()

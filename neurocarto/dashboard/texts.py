@@ -53,8 +53,8 @@ def influence(manifest: Manifest) -> str:
     """Return how this run's edges were measured."""
     if "gradient" in str(manifest.influence.get("method", "")).lower():
         how = (
-            "In this run it is estimated from gradients × activation over a sample of the images: a first-order stand-in "
-            "for switching the source cluster off, not a measured intervention."
+            "In this run it is estimated from gradients × activation over a sample of the images: a first-order "
+            "stand-in for switching the source cluster off, not a measured intervention."
         )
     else:
         how = "It is measured by replacing the source cluster's activation by its mean and watching the target's."

@@ -51,11 +51,10 @@ class Graph {
       this.network.on("dragEnd", () => { this.moved = true; });
       this.network.on("zoom", () => { this.moved = true; });
       this.network.on("beforeDrawing", (context) => this.drawBands(context));
-      this.network.on("afterDrawing", (context) => this.drawCursor(context));
+      this.network.on("afterDrawing", (context) => { this.drawVeils(context); this.drawCursor(context); });
       this.start();
     }
     this.drawn = version;
-    this.drawLegend();
   }
 
   apply() {
@@ -66,6 +65,7 @@ class Graph {
     this.chosen = chosen;
     this.nodes.update([...this.byId.values()].map((node) => this.nodeLook(node, chosen, accent)));
     this.edges.update(this.edges.map((edge) => this.edgeLook(edge, chosen, accent)));
+    this.drawLegend(state.clusters.length - chosen.size);
     this.root.dataset.version = this.drawn;
     this.root.dataset.nodes = this.byId.size;
     this.root.dataset.highlighted = [...chosen].join(" ");
@@ -81,7 +81,6 @@ class Graph {
     const layer = this.layerColour(node, name);
     return {
       id: node.id,
-      opacity: faded ? 0.4 : 1,
       borderWidth: selected ? 6 : 2.5,
       color: { border: selected ? accent : isClass ? text : layer, background },
       font: { ...node.font, face: font, size: isClass ? 18 : 12.5, color: faded ? fade(text, 0.55) : text,
@@ -127,6 +126,18 @@ class Graph {
     context.restore();
   }
 
+  // A veil instead of transparency: through a transparent picture one would see the edges behind it.
+  drawVeils(context) {
+    if (!this.chosen?.size) return;
+    context.save();
+    context.fillStyle = fade(this.look.background, 0.62);
+    for (const { id, x, y, size } of this.byId.values()) {
+      if (this.chosen.has(id) || id === CLASS_NODE) continue;
+      context.fillRect(x - size - 3, y - size - 3, 2 * size + 6, 2 * size + 6);
+    }
+    context.restore();
+  }
+
   drawCursor(context) {
     if (this.cursor === undefined || document.activeElement !== this.stage || !this.byId.has(this.cursor)) return;
     const { x, y, size = 24 } = this.byId.get(this.cursor);
@@ -138,11 +149,11 @@ class Graph {
     context.restore();
   }
 
-  drawLegend() {
+  drawLegend(missing) {
     const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
-    const hidden = this.byId.size ? [...edge("plus", "excites"), ...edge("minus", "inhibits"),
-      make("span", {}, "wider line: stronger · larger picture: more important")] : [];
-    this.legend.replaceChildren(...hidden);
+    const note = missing ? [make("strong", {}, `${missing} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
+    this.legend.replaceChildren(...edge("plus", "excites"), ...edge("minus", "inhibits"),
+      make("span", {}, "wider: stronger · larger picture: more important"), ...note);
   }
 
   // Tall graphs open at their top, where the class is, at a size that can be read.
@@ -157,7 +168,7 @@ class Graph {
     const readable = Math.min(1.15, width / across);
     const whole = Math.min(readable, height / tall);
     const scale = whole > 0.8 * readable ? whole : readable;
-    const top = Math.min(...ys) - down * 0.42;
+    const top = Math.min(...ys) - down * 0.42 - 34 / scale;
     const y = tall * scale <= height ? top + tall / 2 : top + height / scale / 2;
     this.network.moveTo({ position: { x: (Math.max(...xs) + Math.min(...xs)) / 2, y }, scale, animation: false });
   }
