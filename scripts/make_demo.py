@@ -278,6 +278,26 @@ def obtain_stamps(cache: Path) -> Path:
     return unpacked / STAMPS
 
 
+def make_run(photographs: Path, out: Path, seed: int) -> int:
+    """Run the pipeline over the pictures and put the run in the place of the old one once it is whole."""
+    fresh = out.with_name(f".{out.name}-fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    folders = ["--images", _below_root(photographs), "--out", str(fresh)]
+    code = subprocess.run(
+        [sys.executable, "-m", "neurocarto", "run", *folders, "--seed", str(seed)], cwd=ROOT, check=False
+    ).returncode
+    if code == 0:
+        shutil.rmtree(out, ignore_errors=True)
+        fresh.rename(out)
+    return code
+
+
+def _below_root(folder: Path) -> str:
+    """Name a folder from the repository's root: the manifest records it, and nobody else has our home folder."""
+    folder = folder.resolve()
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else str(folder)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Compose the photographs and make the run."""
     parser = argparse.ArgumentParser(description="Rebuild data/demo from Debian's package of Tux Paint stamps.")
@@ -293,9 +313,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{count} pictures of {len(stamps)} stamps in {arguments.photographs}")
     if arguments.photographs_only:
         return 0
-    shutil.rmtree(arguments.out, ignore_errors=True)
-    run = [sys.executable, "-m", "neurocarto", "run", "--images", arguments.photographs, "--out", arguments.out]
-    return subprocess.run([*run, "--seed", str(arguments.seed)], cwd=ROOT, check=False).returncode
+    return make_run(arguments.photographs, arguments.out, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -123,25 +123,36 @@ def test_old_pictures_do_not_stay(stamps: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_composes_and_then_asks_for_a_run(
-    stamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class FakePipeline:
+    """Stands in for the pipeline: notes what it was asked for and leaves a run, or fails."""
+
+    def __init__(self, returncode: int) -> None:
+        self.returncode = returncode
+        self.asked: list[list[str]] = []
+
+    def __call__(self, command: list[str], **_: object) -> "FakePipeline":
+        self.asked.append(command)
+        if self.returncode == 0:
+            out = Path(command[command.index("--out") + 1])
+            out.mkdir(parents=True)
+            (out / "manifest.json").write_text("new")
+        return self
+
+
+@pytest.mark.parametrize(("returncode", "left"), [(0, "new"), (2, "old")])
+def test_a_run_takes_the_old_ones_place_only_when_it_is_whole(
+    returncode: int, left: str, stamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
-
-    class Done:
-        returncode = 0
-
-    def run(command: list[object], **_: object) -> Done:
-        asked.append([str(part) for part in command])
-        return Done()
-
-    monkeypatch.setattr(make_demo.subprocess, "run", run)
+    pipeline = FakePipeline(returncode)
+    monkeypatch.setattr(make_demo.subprocess, "run", pipeline)
     out, photographs = tmp_path / "run", tmp_path / "photographs"
+    out.mkdir()
+    (out / "manifest.json").write_text("old")
     arguments = ["--stamps", str(stamps), "--photographs", str(photographs), "--out", str(out), "--seed", "3"]
+
     assert make_demo.main([*arguments, "--photographs-only"]) == 0
-    assert asked == []
-    assert make_demo.main(arguments) == 0
-    assert asked[0][1:] == [
-        *("-m", "neurocarto", "run"),
-        *("--images", str(photographs), "--out", str(out), "--seed", "3"),
-    ]
+    assert pipeline.asked == []
+    assert make_demo.main(arguments) == returncode
+    assert pipeline.asked[0][1:6] == ["-m", "neurocarto", "run", "--images", str(photographs)]
+    assert pipeline.asked[0][-2:] == ["--seed", "3"]
+    assert (out / "manifest.json").read_text() == left
