@@ -150,9 +150,7 @@ def _last(params: Mapping[str, Sequence[str]], key: str) -> str | None:
     return values[-1] if values else None
 
 
-def _read(
-    reading: Reading, params: Mapping[str, Sequence[str]], key: str, parse: Callable[[str], _T]
-) -> _T | None:
+def _read(reading: Reading, params: Mapping[str, Sequence[str]], key: str, parse: Callable[[str], _T]) -> _T | None:
     text = _last(params, key)
     if not text:
         return None

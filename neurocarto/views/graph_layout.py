@@ -22,9 +22,7 @@ class Row:
     available: int
 
 
-def choose_clusters(
-    lookup: Lookup, strengths: Mapping[int, float], layers: Sequence[str], per_layer: int
-) -> list[Row]:
+def choose_clusters(lookup: Lookup, strengths: Mapping[int, float], layers: Sequence[str], per_layer: int) -> list[Row]:
     """Return the rows of the strongest clusters of each layer, from the image to the class; empty layers are left out.
 
     strengths: cluster → strength, strongest first.

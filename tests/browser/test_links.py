@@ -1,0 +1,91 @@
+"""A link opens exactly what it was copied from: anywhere, on a server that has seen no other request."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from browser.conftest import Open, serve
+from browser.driving import GALLERY, GRAPH, PROJECTION, node_place, nodes, settled, wait_for_parameter
+
+pytestmark = pytest.mark.browser
+SELECTED = "v=1&run=planted&class=birds&layer=block1&clusters=12.13"
+
+
+def copied_link(page: Page) -> str:
+    link = page.get_by_role("link", name="Copy link").get_attribute("href")
+    assert link is not None
+    return link
+
+
+def test_the_copied_link_of_explore_opens_the_same_on_a_cold_server(visit: Open, server: str, runs: Path) -> None:
+    page = visit(f"{server}/?{SELECTED}")
+    settled(page)
+    page.mouse.click(*node_place(page, nodes(page)[0]))
+    wait_for_parameter(page, "clusters", r"\d+$")
+    settled(page)
+    query = copied_link(page).partition("?")[2]
+    with serve(runs) as cold:
+        again = visit(f"{cold}/?{query}")
+        settled(again)
+        for view, attribute in ((PROJECTION, "highlighted"), (GRAPH, "highlighted"), (GALLERY, "cards")):
+            value = page.locator(view).get_attribute(f"data-{attribute}")
+            assert value is not None
+            expect(again.locator(view)).to_have_attribute(f"data-{attribute}", value)
+        expect(again.get_by_text("block1 (40 neurons)")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["explore", "about"])
+def test_every_page_opens_by_its_link_as_the_first_request(visit: Open, runs: Path, name: str) -> None:
+    with serve(runs) as cold:
+        page = visit(f"{cold}/{'' if name == 'explore' else name}?{SELECTED}")
+        expect(page.get_by_role("link", name="Explore")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("combobox", name="Class")).to_have_value(re.compile(r"^birds \("))
+        assert copied_link(page).endswith(SELECTED)
+        page.get_by_role("link", name="Explore").click()
+        settled(page)
+        expect(page.locator(PROJECTION)).to_have_attribute("data-highlighted", "8")
+
+
+def test_the_selection_comes_along_to_another_page_and_back(visit: Open, server: str) -> None:
+    page = visit(f"{server}/?{SELECTED}")
+    settled(page)
+    page.get_by_role("link", name="About").click()
+    expect(page.get_by_text("What it cannot tell")).to_be_visible()
+    assert copied_link(page).endswith(f"/about?{SELECTED}")
+    page.get_by_role("link", name="Explore").click()
+    settled(page)
+    expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", "13")
+
+
+def test_back_returns_to_the_selection_before(visit: Open, server: str) -> None:
+    page = visit(f"{server}/?v=1&run=planted&class=birds")
+    settled(page)
+    first, second = nodes(page)[:2]
+    page.mouse.click(*node_place(page, first))
+    wait_for_parameter(page, "clusters", str(first))
+    page.mouse.click(*node_place(page, second))
+    wait_for_parameter(page, "clusters", str(second))
+    page.go_back()
+    expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", str(first))
+
+
+def test_what_a_link_names_and_is_not_there_is_said_plainly(visit: Open, server: str) -> None:
+    page = visit(f"{server}/?v=7&run=planted&class=<b>x</b>&clusters=12.9999&neuron=minus")
+    settled(page)
+    for text in ("version '7'", "no class '<b>x</b>'", "no cluster 9999", "neuron 'minus' cannot be read"):
+        expect(page.get_by_text(text)).to_be_visible()
+    expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", "12")
+
+
+def test_the_link_is_copied_to_the_clipboard(browser: Browser, server: str) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{server}/?{SELECTED}")
+    settled(page)
+    link = copied_link(page)
+    page.get_by_role("link", name="Copy link").click()
+    expect(page.get_by_role("link", name="Link copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    context.close()

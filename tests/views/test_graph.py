@@ -1,0 +1,63 @@
+import json
+
+from neurocarto.views.graph import EDGE_WIDTHS, NODE_SIZES, graph, wrapped
+from neurocarto.views.graph_layout import CLASS_NODE
+from neurocarto.views.lookup import ALL_IMAGES, Lookup
+from neurocarto.views.patches import Patches
+
+
+def test_the_graph_is_plain_json_with_fixed_places(lookup: Lookup, patches: Patches) -> None:
+    content = json.loads(json.dumps(graph(lookup, patches, class_="birds")))
+    assert content["options"]["physics"]["enabled"] is False
+    for node in content["nodes"]:
+        assert {"x", "y", "label"} <= set(node)
+        assert node["physics"] is False
+
+
+def test_nodes_are_the_important_clusters_with_their_picture_and_size(lookup: Lookup, patches: Patches) -> None:
+    content = graph(lookup, patches, class_="birds")
+    clusters = [node for node in content["nodes"] if node["id"] != CLASS_NODE]
+    assert {node["id"] for node in clusters} <= set(lookup.important("birds")["cluster"])
+    assert all(node["image"].startswith("data:image/webp") for node in clusters)
+    low, high = NODE_SIZES
+    assert all(low <= node["size"] <= high for node in clusters)
+
+
+def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup, patches: Patches) -> None:
+    content = graph(lookup, patches, class_="birds", per_layer=9)
+    top = min(content["nodes"], key=lambda node: node["y"])
+    assert top["id"] == CLASS_NODE
+    assert CLASS_NODE in {edge["to"] for edge in content["edges"]}
+    without = graph(lookup, patches, class_="fish")
+    assert CLASS_NODE not in {node["id"] for node in without["nodes"]}
+
+
+def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Lookup, patches: Patches) -> None:
+    found = sorted(graph(lookup, patches)["edges"], key=lambda edge: abs(edge["weight"]))
+    assert all(bool(edge["dashes"]) == (edge["weight"] < 0) for edge in found)
+    widths = [edge["width"] for edge in found]
+    assert widths == sorted(widths)
+    assert EDGE_WIDTHS[0] <= widths[0] <= widths[-1] == EDGE_WIDTHS[1]
+
+
+def test_layers_filter_the_rows_and_counts_tell_what_is_left_out(lookup: Lookup, patches: Patches) -> None:
+    content = graph(lookup, patches, class_=ALL_IMAGES, layers=("block1",), per_layer=4)
+    assert [(row["name"], row["shown"], row["available"]) for row in content["rows"]] == [("block1", 4, 9)]
+    assert content["edges"] == []
+
+
+def test_a_class_without_important_clusters_has_an_empty_graph(lookup: Lookup, patches: Patches) -> None:
+    content = graph(lookup, patches, class_="no such class")
+    assert (content["nodes"], content["edges"], content["rows"]) == ([], [], [])
+
+
+def test_no_title_is_ever_set_since_vis_network_would_show_it_as_html(odd: Lookup) -> None:
+    content = graph(odd, Patches(odd.run))
+    assert {item["title"] for item in [*content["nodes"], *content["edges"]]} == {""}
+
+
+def test_labels_wrap_and_end_in_an_ellipsis() -> None:
+    assert wrapped("Labrador retriever 9/20", 16) == "Labrador\nretriever 9/20"
+    assert wrapped("x" * 50, 10) == "xxxxxxxxxx\nxxxxxxxxx…"
+    assert wrapped("", 10) == ""
+    assert all(len(line) <= 16 for line in wrapped("word " * 20, 16).split("\n"))

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from neurocarto.views.lookup import ALL_IMAGES, Lookup
+
+
+def test_neurons_carry_their_layer_and_name(lookup: Lookup) -> None:
+    assert lookup.neuron_layer.tolist() == [0] * 40 + [1] * 40 + [2] * 40
+    assert lookup.neuron_name(41) == "block1/1"
+
+
+def test_members_are_the_clusters_neurons_strongest_first(lookup: Lookup) -> None:
+    members = lookup.members(3)
+    assert sorted(members.tolist()) == [12, 13, 14, 15]
+    strength = lookup.run.neurons["max_activation"].to_numpy()[members]
+    assert (np.diff(strength) <= 0).all()
+
+
+def test_neurons_that_never_fired_are_silent_and_have_no_examples(lookup: Lookup) -> None:
+    assert np.flatnonzero(lookup.silent).tolist() == [39, 79, 119]
+    assert lookup.examples(39, 5).empty
+
+
+def test_examples_of_both_halves_come_strongest_first(lookup: Lookup) -> None:
+    found = lookup.examples(7, 10)
+    assert set(found["neuron"]) == {7}
+    assert set(found["half"]) == {0, 1}
+    assert found["activation"].is_monotonic_decreasing
+
+
+def test_a_clusters_patches_show_images_that_most_members_share(lookup: Lookup) -> None:
+    found = lookup.cluster_examples(5, 6)
+    assert found["image"].is_unique
+    assert set(found["neuron"]) <= set(lookup.members(5).tolist())
+    everything = lookup.run.examples[lookup.run.examples["neuron"].isin(lookup.members(5))]
+    shared = everything.groupby("image").size()
+    assert shared[found["image"].iloc[0]] >= shared[found["image"].iloc[-1]]
+
+
+def test_important_clusters_pass_both_the_rate_and_chance(lookup: Lookup) -> None:
+    rows = lookup.important("birds")
+    assert len(rows) > 0
+    assert (rows["q_value"] <= 0.05).all()
+    assert (rows["score"] > 0.5).all()
+    assert rows["score"].is_monotonic_decreasing
+    assert lookup.important("no such class").empty
+
+
+@pytest.mark.parametrize("class_", ["birds", ALL_IMAGES])
+def test_strengths_lie_between_0_and_1_and_fall(lookup: Lookup, class_: str) -> None:
+    values = list(lookup.strengths(class_).values())
+    assert 0 <= min(values) <= max(values) <= 1
+    assert values == sorted(values, reverse=True)
+    assert -1 not in lookup.strengths(class_)

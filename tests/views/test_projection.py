@@ -1,0 +1,54 @@
+import base64
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neurocarto.views.lookup import Lookup
+from neurocarto.views.palette import layer_colours, ramp
+from neurocarto.views.projection import TRACES, bits, captions, colour_scale, figure
+
+
+def values(spec: dict[str, str]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(spec["bdata"]), spec["dtype"])
+
+
+def test_every_neuron_is_a_point_in_row_order(lookup: Lookup) -> None:
+    traces = figure(lookup)["data"]
+    assert [trace["name"] for trace in traces] == list(TRACES)
+    np.testing.assert_array_equal(values(traces[0]["x"]), lookup.places[:, 0])
+    np.testing.assert_array_equal(values(traces[0]["marker"]["color"]), lookup.neuron_layer)
+
+
+def test_only_the_points_answer_the_mouse(lookup: Lookup) -> None:
+    assert [trace["hoverinfo"] for trace in figure(lookup)["data"]] == ["none", "skip", "skip", "skip"]
+
+
+def test_captions_are_json_and_name_layers_and_clusters(lookup: Lookup) -> None:
+    content = json.loads(json.dumps(captions(lookup)))
+    assert [layer["first"] for layer in content["layers"]] == [0, 40, 80]
+    clusters = np.frombuffer(base64.b64decode(content["clusters"]), "<i4")
+    np.testing.assert_array_equal(clusters, lookup.neuron_cluster)
+    assert content["labels"]["1"] == lookup.label(1)
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_bits_hold_one_neuron_each_lowest_first(mask: list[bool]) -> None:
+    packed = base64.b64decode(bits(np.array(mask, bool)))
+    assert [bool(packed[i >> 3] >> (i & 7) & 1) for i in range(len(mask))] == mask
+
+
+def test_the_colour_scale_has_one_even_band_per_layer() -> None:
+    scale = colour_scale(4, "light")
+    assert [at for at, _ in scale] == [0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0]
+    assert len(set(layer_colours(17, "dark"))) == 17
+
+
+def test_the_ramp_gets_lighter_with_depth() -> None:
+    def luminance(colour: str) -> float:
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    steps = [luminance(ramp(at)) for at in np.linspace(0, 1, 30)]
+    assert steps == sorted(steps)
