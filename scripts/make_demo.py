@@ -289,6 +289,7 @@ def make_run(photographs: Path, out: Path, seed: int) -> int:
     if code == 0:
         shutil.rmtree(out, ignore_errors=True)
         fresh.rename(out)
+        print(f"the run is now {out}")
     return code
 
 
