@@ -22,7 +22,6 @@ def draw(opened: OpenRun) -> None:
         "Click a name to select it."
     )
     linked.gallery(opened, shown)
-    linked.send_data(opened)
 
 
 open_page("explore", draw)

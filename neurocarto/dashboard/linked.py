@@ -42,6 +42,7 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
         + (f"{silent:,} of {count:,} never fired on these images and have no point." if silent else "")
     )
     selection = state.current()
+    components.publish("projection", opened.version, projection_data(opened))
     components.projection(
         version=opened.version,
         highlight={
@@ -67,8 +68,10 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
     if not data["nodes"]:
         widgets.empty(*no_clusters(lookup, selection))
         return
+    version = graph_version(opened, selection)
+    components.publish("graph", version, data)
     components.graph(
-        version=graph_version(opened, selection),
+        version=version,
         highlight={
             "clusters": shown.clusters,
             "accent": SELECTED,
@@ -82,14 +85,6 @@ def gallery(opened: OpenRun, shown: Highlight) -> None:
     """Show example patches of what is selected."""
     html = gallery_html(opened, state.current(), shown)
     components.gallery(html=html, on_event=lambda event: on_event(opened, event))
-
-
-def send_data(opened: OpenRun) -> None:
-    """Publish what the views draw. Comes last on the page, where its empty elements take no place among others."""
-    selection = state.current()
-    components.publish("projection", opened.version, projection_data(opened))
-    data = graph_data(opened, selection.class_, selection.layers)
-    components.publish("graph", graph_version(opened, selection), data)
 
 
 def graph_version(opened: OpenRun, selection: Selection) -> str:
