@@ -26,9 +26,8 @@ from neurocarto.summarisation import clusters, embedding, importance, influence,
 from neurocarto.summarisation.similarity import find_stimuli
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "datasketch", "umap-learn", "numba", "pillow")
-ALGORITHMS = {
-    stage.__name__.rpartition(".")[2]: stage.VERSION for stage in (clusters, embedding, importance, influence, labels, projection)
-}
+STAGES = (clusters, embedding, importance, influence, labels, projection)
+ALGORITHMS = {stage.__name__.rpartition(".")[2]: stage.VERSION for stage in STAGES}
 
 
 def run(

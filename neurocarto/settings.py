@@ -37,14 +37,14 @@ class RunSettings:
     top_k: int = _knob(100, 5, 10_000, "strongest images kept for each neuron and half of the images")
     examples: int = _knob(20, 1, 1000, "example patches saved for each neuron and half of the images")
     profile_images: int = _knob(2000, 10, 10**6, "images whose activations are kept whole, to judge importance")
-    box_share: float = _knob(0.5, 0.05, 0.95, "share of the input-gradient mass that an example box holds")
+    box_share: float = _knob(0.65, 0.05, 0.95, "share of the input-gradient mass that an example box holds")
 
     # Clusters: which neurons of a layer detect the same concept.
     stimuli_share: float = _knob(0.1, 0.001, 0.5, "share of the images that count as a neuron's stimuli")
     permutations: int = _knob(256, 16, 4096, "hash functions of a MinHash signature")
     band_rows: int = _knob(2, 1, 16, "signature rows per LSH band; fewer find weaker candidates")
     place_width: float = _knob(2.0, 0.25, 7.0, "how far apart two peaks still match, in cells of a 7 x 7 grid")
-    min_similarity: float = _knob(0.2, 0.0, 1.0, "least similarity of any two neurons in a cluster")
+    min_similarity: float = _knob(0.15, 0.0, 1.0, "least similarity of any two neurons in a cluster")
     min_cluster_size: int = _knob(2, 2, 1000, "neurons in the smallest cluster")
 
     # Embedding and map.

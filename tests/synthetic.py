@@ -12,7 +12,7 @@ from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 
-CLASSES = ("birds", "fish", "<b>tools & \"signs\"</b>")
+CLASSES = ("birds", "fish", '<b>tools & "signs"</b>')
 
 
 def write_synthetic_run(

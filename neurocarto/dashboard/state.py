@@ -20,6 +20,9 @@ _SELECTION, _WRITTEN, _PAGE, _DROPPED, _OPENING = (
     "nc_selection", "nc_written", "nc_page", "nc_dropped", "nc_opening",
 )  # fmt: skip
 
+MAX_OPENING = 100
+"""Classes that are looked at to choose the one that a run opens with."""
+
 
 def current() -> Selection:
     """Return what is selected in this session."""
@@ -92,11 +95,14 @@ def vocabulary(opened: OpenRun) -> Vocabulary:
 
 
 def opening(opened: OpenRun) -> Selection:
-    """Return what a run opens with: the class with the most important clusters, nothing selected."""
+    """Return what a run opens with: the class with the most important clusters, nothing selected.
+
+    Classes come first for which the graph reaches up to their own output.
+    """
     lookup = opened.lookup
-    counts = {name: len(lookup.important(name)) for name in lookup.classes[:100]}
-    best = max(counts, key=counts.__getitem__, default="")
-    return Selection(run=opened.name, class_=best if counts.get(best) else "")
+    counts = {name: (lookup.has_output(name), len(lookup.important(name))) for name in lookup.classes[:MAX_OPENING]}
+    best = max((name for name in counts if counts[name][1]), key=counts.__getitem__, default="")
+    return Selection(run=opened.name, class_=best)
 
 
 def open_anew(run: str) -> None:

@@ -96,10 +96,10 @@ def _class_filter(lookup: Lookup, selection: Selection) -> None:
 
 
 def class_caption(lookup: Lookup, name: str) -> str:
-    """Return a class's name with the number of clusters that are important for it."""
+    """Return a class's name with its kind and the number of clusters that are important for it."""
     if not name:
         return f"All images ({len(lookup.clusters):,} clusters)"
-    return f"{name} ({len(lookup.important(name)):,} important clusters)"
+    return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} important clusters)"
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -32,15 +33,14 @@ def extract(
     be read.
     """
     order = np.random.default_rng(settings.seed).permutation(len(images))
-    sampled = _sample(images, order, settings.profile_images)
     stops = [max(1, round(fraction * len(images))) for fraction in SNAPSHOT_FRACTIONS]
     total = Activity(layers, settings.top_k)
     snapshots: list[tuple[int, TopK]] = []
     torch.set_num_threads(settings.threads)
     with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
+        shards = _Shards(model, layers, images, order, _sample(images, order, settings.profile_images), settings, pool)
         for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
-            positions = range(start, stop)
-            total.merge(_run_shard(model, layers, images, order, positions, total.floor, sampled, settings, pool, advance))
+            total.merge(shards.run(range(start, stop), total.floor, advance))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
     if len(total.predictions) < MIN_IMAGES:
         raise ImagesError(
@@ -55,40 +55,40 @@ def shard_bounds(count: int, shard_size: int, stops: Sequence[int]) -> list[int]
     return sorted({*range(0, count, shard_size), *stops, count})
 
 
-def _run_shard(
-    model: Model,
-    layers: Sequence[Layer],
-    images: ImageSet,
-    order: npt.NDArray[np.int64],
-    positions: range,
-    floor: torch.Tensor,
-    sampled: frozenset[int],
-    settings: RunSettings,
-    pool: ThreadPoolExecutor,
-    advance: Advance,
-) -> Activity:
-    """Run one shard. The floor only spares work: what lies below it could not enter the merged top k."""
-    shard = Activity(layers, settings.top_k)
+@dataclass(frozen=True)
+class _Shards:
+    """What every shard of a run needs: order maps positions to files, sampled are positions kept whole."""
 
-    def load(position: int) -> Pixels | str:
+    model: Model
+    layers: Sequence[Layer]
+    images: ImageSet
+    order: npt.NDArray[np.int64]
+    sampled: frozenset[int]
+    settings: RunSettings
+    pool: ThreadPoolExecutor
+
+    def run(self, positions: range, floor: torch.Tensor, advance: Advance) -> Activity:
+        """Run one shard. The floor only spares work: what lies below it could not enter the merged top k."""
+        shard = Activity(self.layers, self.settings.top_k)
+        loaded = [(position, self.pool.submit(self._load, position)) for position in positions]
+        for start in range(0, len(loaded), self.settings.batch_size):
+            batch = loaded[start : start + self.settings.batch_size]
+            usable = dict(_usable(batch, shard))
+            if usable:
+                pixels, sizes = zip(*usable.values(), strict=True)
+                inputs = self.model.preprocessing.normalise(np.stack(pixels))
+                result = run_batch(self.model, self.layers, inputs, torch.tensor(list(usable)), floor)
+                labels = [self.images.labels[self.order[position]] for position in usable]
+                shard.update(result, sizes, labels, self.model.categories, self.sampled)
+            advance(len(batch))
+        return shard
+
+    def _load(self, position: int) -> Pixels | str:
         try:
-            image = images.open(int(order[position]))
+            image = self.images.open(int(self.order[position]))
         except ImagesError as error:
             return str(error)
-        return model.preprocessing.pixels(image), image.size
-
-    loaded = [(position, pool.submit(load, position)) for position in positions]
-    for start in range(0, len(loaded), settings.batch_size):
-        batch = loaded[start : start + settings.batch_size]
-        usable = dict(_usable(batch, shard))
-        if usable:
-            pixels, sizes = zip(*usable.values(), strict=True)
-            inputs = model.preprocessing.normalise(np.stack(pixels))
-            result = run_batch(model, layers, inputs, torch.tensor(list(usable)), floor)
-            labels = [images.labels[order[position]] for position in usable]
-            shard.update(result, sizes, labels, model.categories, sampled)
-        advance(len(batch))
-    return shard
+        return self.model.preprocessing.pixels(image), image.size
 
 
 def _usable(batch: Sequence[tuple[int, Future[Pixels | str]]], shard: Activity) -> Iterator[tuple[int, Pixels]]:
@@ -114,23 +114,25 @@ def _result(
     image_at = np.full(len(images) + 1, -1, np.int32)  # last entry: position -1, no image
     positions = np.array(sorted(total.predictions))
     image_at[positions] = np.searchsorted(usable, order[positions])
-    table = pd.DataFrame(
-        [
-            (image_at[p], images.paths[order[p]], images.labels[order[p]], t.output, t.confidence, t.width, t.height, p % 2)
-            for p, t in total.predictions.items()
-        ],
-        columns=["image", "path", "label", "output", "confidence", "width", "height", "half"],
-    ).sort_values("image", ignore_index=True)
+    rows = [
+        (image_at[p], images.paths[order[p]], images.labels[order[p]], t.output, t.confidence, t.width, t.height, p % 2)
+        for p, t in total.predictions.items()
+    ]
+    columns = ["image", "path", "label", "output", "confidence", "width", "height", "half"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("image", ignore_index=True)
+    categories = np.array(model.categories)[table["output"]]
     counts = {
-        **{("label", str(name)): n for name, n in table["label"].value_counts().items()},
-        **{("prediction", model.categories[int(o)]): n for o, n in table["output"].value_counts().items()},
+        (kind, name): int(n)
+        for kind, names in (("label", table["label"].dropna()), ("prediction", categories))
+        for name, n in zip(*np.unique(np.array(names, dtype=str), return_counts=True), strict=True)
     }
     sampled = sorted(total.profile, key=lambda position: int(image_at[position]))
+    skipped = [(order[position], reason) for position, reason in total.skipped.items()]
     whole = _top_activations(total.whole(), total.layers, image_at)
     return Extraction(
         layers=total.layers,
         images=table,
-        skipped=tuple(Skipped(images.paths[order[p]], reason) for p, reason in sorted(total.skipped.items(), key=lambda i: order[i[0]])),
+        skipped=tuple(Skipped(images.paths[i], reason) for i, reason in sorted(skipped)),
         whole=whole,
         halves=(
             _top_activations(total.halves[0], total.layers, image_at),
@@ -140,7 +142,7 @@ def _result(
         maximum=whole.activations[:, 0],
         mean=(total.total / len(table)).to(torch.float32).numpy(),
         active_fraction=(total.active / len(table)).to(torch.float32).numpy(),
-        class_means={key: (total.class_sums[key] / n).to(torch.float32).numpy() for key, n in sorted(counts.items())},
+        class_means={key: (total.class_sums[key] / n).to(torch.float32).numpy() for key, n in counts.items()},
         profile=torch.stack([total.profile[position] for position in sampled]).numpy(),
         profile_images=image_at[sampled],
     )

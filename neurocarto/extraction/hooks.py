@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from neurocarto.errors import ModelError
 from neurocarto.extraction.models import Model
@@ -25,10 +26,9 @@ def layer_outputs(module: nn.Module, names: Iterable[str], consume: Consumer) ->
 
     ModelError when the module has no such layer, before anything runs.
     """
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
-        for name in names:
-            handles.append(submodule(module, name).register_forward_hook(_hook(name, consume)))
+        handles.extend(submodule(module, name).register_forward_hook(_hook(name, consume)) for name in names)
         yield
     finally:
         for handle in handles:
@@ -66,11 +66,8 @@ def outputs_until(module: nn.Module, batch: Tensor, names: Iterable[str]) -> dic
         if len(outputs) == len(wanted):
             raise _LastLayerReached
 
-    with layer_outputs(module, wanted, keep):
-        try:
-            module(batch)
-        except _LastLayerReached:
-            pass
+    with layer_outputs(module, wanted, keep), suppress(_LastLayerReached):
+        module(batch)
     return outputs
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from neurocarto.errors import ImagesError
 
@@ -101,7 +101,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"more than {MAX_PIXELS:,} pixels"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow can read"
     return str(error) or type(error).__name__
 
@@ -120,11 +120,9 @@ class Preprocessing:
 
     def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """Return the part of the image that the network sees, (size, size, 3)."""
-        scale = self.resize / min(image.size)
-        width, height = (max(self.size, round(side * scale)) for side in image.size)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+        (width, left), (height, top) = (self._axis(side, min(image.size)) for side in image.size)
+        resized = image.resize((int(width), int(height)), Image.Resampling.BICUBIC)
+        return np.array(resized.crop((int(left), int(top), int(left) + self.size, int(top) + self.size)))
 
     def normalise(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
         """Turn pixels (B, size, size, 3) into the network's input (B, 3, size, size), channels last."""
@@ -140,14 +138,18 @@ class Preprocessing:
         Returns x and y in pixels of the original, and the original's pixels per input pixel.
         """
         width, height = np.asarray(width), np.asarray(height)
-        per_pixel = np.minimum(width, height) / np.float32(self.resize)
-        left = (width / per_pixel - self.size) / 2
-        top = (height / per_pixel - self.size) / 2
+        shorter = np.minimum(width, height)
+        (new_width, left), (new_height, top) = self._axis(width, shorter), self._axis(height, shorter)
         return (
-            ((x + left) * per_pixel).astype(np.float32),
-            ((y + top) * per_pixel).astype(np.float32),
-            per_pixel.astype(np.float32),
+            ((x + left) * width / new_width).astype(np.float32),
+            ((y + top) * height / new_height).astype(np.float32),
+            (shorter / self.resize).astype(np.float32),
         )
+
+    def _axis(self, side: npt.ArrayLike, shorter: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Resized length of a side, and where the crop begins on it."""
+        length = np.maximum(self.size, np.rint(np.asarray(side) * self.resize / np.asarray(shorter))).astype(np.int64)
+        return length, (length - self.size) // 2
 
 
 def preview(image: Image.Image) -> bytes:

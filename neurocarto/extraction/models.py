@@ -61,7 +61,7 @@ def _efficientnet_lite0() -> Model:
     blocks = [name for name, _ in module.named_modules() if name.startswith("_blocks.") and name.endswith("._bn1")]
     return Model(
         name="efficientnet_lite0",
-        module=module.eval().requires_grad_(False).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        module=module.eval().requires_grad_(False).to(memory_format=torch.channels_last),
         layers=dict.fromkeys([*blocks, "_bn1"], (0.0, 6.0)),
         preprocessing=Preprocessing(resize=256, size=224, mean=(0.498,) * 3, std=(0.502,) * 3),
         categories=tuple(_IMAGENET_CATEGORIES),

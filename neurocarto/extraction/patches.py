@@ -91,7 +91,7 @@ def _radial_mass(
 def _side(masses: npt.NDArray[np.float64], share: float) -> float:
     """Side of the smallest square that holds, in the mean over peaks, that share of the mass."""
     size = masses.shape[1]
-    largest = size * LARGEST_AREA**0.5
+    largest = float(size * LARGEST_AREA**0.5)
     if not len(masses):
         return largest
     half = 1 + int(np.searchsorted(masses.mean(axis=0), share))

@@ -260,19 +260,18 @@ def _schema_problems(run: Run) -> Iterator[str]:
 
 def _same_type(actual: pa.DataType, expected: pa.DataType) -> bool:
     if pa.types.is_list(expected):
-        return pa.types.is_list(actual) and actual.value_type == expected.value_type
-    return bool(actual == expected)
+        return bool(pa.types.is_list(actual) and actual.value_type.equals(expected.value_type))
+    return bool(actual.equals(expected))
 
 
 def _content_problems(run: Run) -> Iterator[str]:
     neurons, clusters, images = run.neurons, run.clusters, run.images
     count = sum(layer.channels for layer in run.manifest.layers)
-    expected_layers = np.repeat(
-        [layer.name for layer in run.manifest.layers], [layer.channels for layer in run.manifest.layers]
-    )
+    layers = run.manifest.layers
+    layer_names = np.repeat([layer.name for layer in layers], [layer.channels for layer in layers])
     if len(neurons) != count:
         yield f"neurons.parquet: {len(neurons)} rows, but the manifest's layers have {count} channels"
-    elif not (np.array_equal(neurons["neuron"], np.arange(count)) and np.array_equal(neurons["layer"], expected_layers)):
+    elif not (np.array_equal(neurons["neuron"], np.arange(count)) and np.array_equal(neurons["layer"], layer_names)):
         yield "neurons.parquet: rows are not in the order of the manifest's layers and channels"
     elif not all(
         np.array_equal(neurons["channel"].iloc[rows], np.arange(rows.stop - rows.start))
@@ -285,7 +284,7 @@ def _content_problems(run: Run) -> Iterator[str]:
         yield f"embedding.npy: shape {run.embedding.shape}, expected ({count}, dims)"
     if run.snapshots.shape != (len(run.manifest.snapshots), count, 2):
         yield f"snapshots.npy: shape {run.snapshots.shape}, expected ({len(run.manifest.snapshots)}, {count}, 2)"
-    pointers = [
+    pointers: list[tuple[str, str, pd.Series, set[object]]] = [
         ("neurons", "cluster", clusters["cluster"], {-1}),
         ("examples", "neuron", neurons["neuron"], set()),
         ("examples", "image", images["image"], set()),
@@ -298,7 +297,7 @@ def _content_problems(run: Run) -> Iterator[str]:
     for table, column, targets, allowed in pointers:
         unknown = set(getattr(run, table)[column].unique()) - set(targets) - allowed
         if unknown:
-            yield f"{table}.parquet: {column} {min(unknown)!r} does not exist ({len(unknown)} such values)"
+            yield f"{table}.parquet: {column} {min(unknown, key=str)!r} does not exist ({len(unknown)} such values)"
     if run.examples.duplicated(["neuron", "image"]).any():
         yield "examples.parquet: a neuron has two examples from one image"
     sizes = neurons.loc[neurons["cluster"] >= 0, "cluster"].value_counts()
@@ -310,6 +309,6 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
     """Return the run folders in `folders`: each folder itself when it is a run, else its children that are."""
     found = []
     for folder in folders:
-        candidates = [folder] if (folder / FILE_NAME).is_file() else sorted(folder.glob("*/")) if folder.is_dir() else []
+        candidates = [folder] if (folder / FILE_NAME).is_file() else sorted(folder.glob("*/"))
         found += [c for c in candidates if (c / FILE_NAME).is_file() and not c.name.startswith(".")]
     return found

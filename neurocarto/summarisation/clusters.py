@@ -68,9 +68,7 @@ def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSet
     }
 
 
-def complete_linkage(
-    pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]
-) -> list[npt.NDArray[np.int64]]:
+def complete_linkage(pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]) -> list[npt.NDArray[np.int64]]:
     """Merge the most similar groups first, as long as *every* pair across them is among `pairs`.
 
     Two groups are as similar as their least similar members, so groups do not chain: nothing joins a

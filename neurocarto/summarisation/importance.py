@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import false_discovery_control, rankdata
 
-from neurocarto.records import Extraction
+from neurocarto.records import Extraction, FloatArray
 from neurocarto.settings import RunSettings
 
 VERSION = 1
@@ -47,9 +47,7 @@ def class_images(images: pd.DataFrame, name: str, kind: str, categories: tuple[s
     return np.flatnonzero(images["output"].map(lambda output: categories[output]) == name)
 
 
-def cluster_activations(
-    extraction: Extraction, cluster: npt.NDArray[np.int32], count: int
-) -> npt.NDArray[np.float32]:
+def cluster_activations(extraction: Extraction, cluster: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:
     """Return the activation (clusters, P) of each cluster on the sampled images.
 
     The mean over its neurons of activation ÷ the neuron's maximum.
@@ -80,7 +78,7 @@ def judge_importance(
     Returns class, cluster, score, q_value, rank (0 = highest score), effect (missing: not measured).
     """
     ranks = rankdata(activations, axis=1).astype(np.float32)  # (clusters, P)
-    nulls: dict[int, npt.NDArray[np.float64]] = {}
+    nulls: dict[int, FloatArray] = {}
     tables = [pd.DataFrame(columns=["class", "cluster", "score", "q_value", "rank", "effect"])]
     for name, mine in members.items():
         size, others = int(mine.sum()), int((~mine).sum())
@@ -106,22 +104,21 @@ def judge_importance(
     return pd.concat(tables if len(tables) == 1 else tables[1:], ignore_index=True)
 
 
-def _auc(ranks: npt.NDArray[np.float32], groups: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _auc(ranks: npt.NDArray[np.float32], groups: npt.NDArray[np.bool_]) -> FloatArray:
     """AUC (clusters, G) of each group of images, groups (P, G), from ranks (clusters, P)."""
     size = groups.sum(axis=0).astype(np.float64)
     sums = (ranks @ groups.astype(np.float32)).astype(np.float64)
-    auc: npt.NDArray[np.float64] = (sums - size * (size + 1) / 2) / (size * (len(groups) - size))
-    return auc
+    return np.asarray((sums - size * (size + 1) / 2) / (size * (len(groups) - size)))
 
 
-def _null_scores(ranks: npt.NDArray[np.float32], size: int, settings: RunSettings) -> npt.NDArray[np.float64]:
+def _null_scores(ranks: npt.NDArray[np.float32], size: int, settings: RunSettings) -> FloatArray:
     """All scores under shuffled labels of a class of that size, rising."""
     rng = np.random.default_rng([settings.seed, size])
     shuffled = rng.permuted(np.tile(np.arange(ranks.shape[1]) < size, (settings.label_permutations, 1)), axis=1)
     return np.sort(_auc(ranks, shuffled.T), axis=None)
 
 
-def _exceedance(score: npt.NDArray[np.float64], null: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _exceedance(score: FloatArray, null: FloatArray) -> FloatArray:
     at_least = len(null) - np.searchsorted(null, score, side="left")
     return (1.0 + at_least) / (1.0 + len(null))
 

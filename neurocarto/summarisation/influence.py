@@ -8,7 +8,6 @@ target's activation. It is negative where the source inhibits. The manifest says
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -126,8 +125,8 @@ class _Tracer:
         self._model = model
         self._layers = {layer.name: layer for layer in layers}
         self._slices = layer_slices(layers)
-        self._cluster = cluster
-        self._maximum = np.maximum(extraction.maximum, 1e-12)
+        self._cluster = torch.from_numpy(cluster)
+        self._maximum = torch.from_numpy(extraction.maximum).clamp(min=1e-12)
         self._images = images
         index = {path: i for i, path in enumerate(images.paths)}
         self._files = [index[path] for path in extraction.images["path"]]
@@ -137,76 +136,63 @@ class _Tracer:
     def learn_means(self, images: npt.NDArray[np.int64]) -> None:
         """Average every channel's activation map over some images."""
         sums: dict[str, Tensor] = {}
-        with torch.inference_mode():
+
+        def add(name: str, output: Tensor) -> None:
+            sums[name] = sums.get(name, 0) + self._clamped(name, output).sum(0, dtype=torch.float64)
+
+        with torch.inference_mode(), layer_outputs(self._model.module, self._slices, add):
             for batch in self._batches(images):
-                activations, _ = self._run(batch)
-                for name, maps in activations.items():
-                    sums[name] = sums.get(name, 0) + maps.sum(0, dtype=torch.float64)
+                self._model.module(batch)
         self._means = {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
 
-    def drops(
-        self, study: _Study
-    ) -> tuple[dict[tuple[int, int], list[float]], dict[int, list[float]]]:
-        """Return each edge's estimated drop of its target, and each target's activation, per image."""
+    def drops(self, study: _Study) -> tuple[dict[tuple[int, int], list[float]], dict[int, list[float]]]:
+        """Return each edge's estimated drop of its target, and each target's activation, per image.
+
+        Each layer's output goes on as a fresh leaf, so only the graph between two layers is ever held.
+        """
         drops: dict[tuple[int, int], list[float]] = {}
         strengths: dict[int, list[float]] = {}
-        last = next(reversed(self._slices))
+
+        def collect(target: int, strength: Tensor, layer: str, activations: Tensor) -> None:
+            (gradient,) = torch.autograd.grad(strength.sum(), activations, retain_graph=True)  # (B, C, H, W)
+            drop = (gradient * (activations.detach() - self._means[layer])).sum((2, 3))  # (B, C)
+            strengths.setdefault(target, []).extend(strength.tolist())
+            for source, members in self._members(study, layer).items():
+                drops.setdefault((source, target), []).extend(drop[:, members].sum(1).tolist())
+
         for batch in self._batches(study.images):
-            activations, logits = self._run(batch)
-            for before, after in pairwise(self._slices):
-                sources = self._members(study, before)
-                for target, members in self._members(study, after).items() if sources else ():
-                    strength = self._strength(activations[after], after, members)
-                    self._collect(strength, target, activations[before], before, sources, drops, strengths)
-            if study.outputs:
-                evidence = logits[:, study.outputs].mean(1) - logits.mean(1)
-                sources = self._members(study, last)
-                self._collect(evidence, CLASS_OUTPUT, activations[last], last, sources, drops, strengths)
+            leaf: dict[str, Tensor] = {}
+
+            def visit(name: str, output: Tensor, leaf: dict[str, Tensor] = leaf) -> Tensor:
+                activations = self._clamped(name, output)
+                for before, source in leaf.items():
+                    for target, members in self._members(study, name).items() if study.clusters.get(before) else ():
+                        collect(target, self._strength(activations, name, members), before, source)
+                leaf.clear()
+                leaf[name] = activations.detach().requires_grad_()
+                return leaf[name]
+
+            with layer_outputs(self._model.module, self._slices, visit):
+                logits = self._model.module(batch)
+            for last, source in leaf.items():
+                if study.outputs and study.clusters.get(last):
+                    collect(CLASS_OUTPUT, logits[:, study.outputs].mean(1) - logits.mean(1), last, source)
         return drops, strengths
 
-    def _collect(
-        self,
-        strength: Tensor,
-        target: int,
-        activations: Tensor,
-        layer: str,
-        sources: Mapping[int, npt.NDArray[np.int64]],
-        drops: dict[tuple[int, int], list[float]],
-        strengths: dict[int, list[float]],
-    ) -> None:
-        (gradient,) = torch.autograd.grad(strength.sum(), activations, retain_graph=True)  # (B, C, H, W)
-        drop = (gradient * (activations.detach() - self._means[layer])).sum((2, 3))  # (B, C)
-        strengths.setdefault(target, []).extend(strength.tolist())
-        for source, members in sources.items():
-            drops.setdefault((source, target), []).extend(drop[:, torch.from_numpy(members)].sum(1).tolist())
-
-    def _strength(self, activations: Tensor, layer: str, members: npt.NDArray[np.int64]) -> Tensor:
+    def _strength(self, activations: Tensor, layer: str, members: Tensor) -> Tensor:
         """A cluster's activation (B,): its channels' mean over the map ÷ their maxima, averaged."""
-        maxima = torch.from_numpy(self._maximum[self._slices[layer]][members])
-        return (activations[:, torch.from_numpy(members)].mean((2, 3)) / maxima).mean(1)
+        maxima = self._maximum[self._slices[layer]][members]
+        return (activations[:, members].mean((2, 3)) / maxima).mean(1)
 
-    def _members(self, study: _Study, layer: str) -> dict[int, npt.NDArray[np.int64]]:
+    def _members(self, study: _Study, layer: str) -> dict[int, Tensor]:
         """The channels of each of the study's clusters in a layer."""
         cluster = self._cluster[self._slices[layer]]
-        return {number: np.flatnonzero(cluster == number) for number in study.clusters.get(layer, [])}
+        return {number: (cluster == number).nonzero().flatten() for number in study.clusters.get(layer, [])}
 
-    def _run(self, inputs: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the clamped activation maps of every layer and the logits, with the graph between them."""
-        activations: dict[str, Tensor] = {}
-
-        def keep(name: str, output: Tensor) -> Tensor:
-            clamp = self._layers[name].clamp
-            if clamp is not None:
-                # A hair inside the bounds: the network's own clamp behind it would else stop every gradient.
-                output = output.clamp(clamp[0] + _MARGIN, clamp[1] - _MARGIN)
-            if not output.requires_grad and torch.is_grad_enabled():
-                output = output.detach().requires_grad_()
-            activations[name] = output
-            return output
-
-        with layer_outputs(self._model.module, self._slices, keep):
-            logits = self._model.module(inputs)
-        return activations, logits
+    def _clamped(self, name: str, output: Tensor) -> Tensor:
+        clamp = self._layers[name].clamp
+        # A hair inside the bounds: the network's own clamp behind it would else stop every gradient.
+        return output if clamp is None else output.clamp(clamp[0] + _MARGIN, clamp[1] - _MARGIN)
 
     def _batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
         preprocessing = self._model.preprocessing

@@ -1,14 +1,14 @@
 """Names for clusters, from the images that excite them."""
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom
-
-from neurocarto.summarisation.similarity import Stimuli
 
 VERSION = 1
 """Version of the algorithm; part of cache keys."""
@@ -18,6 +18,22 @@ PATCHES = 10
 LEAST_IMAGES = 3
 ERROR_RATE = 0.05
 SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A name that is over-represented: on `count` of `of` patches, but on the share `base` of all images."""
+
+    name: str
+    kind: str
+    count: int
+    of: int
+    base: float
+
+    @property
+    def weight(self) -> float:
+        """How much the name explains: patches × log ratio to its share of all images."""
+        return self.count * math.log(self.count / self.of / self.base)
 
 
 def label_clusters(
@@ -47,10 +63,10 @@ def label_clusters(
         patches = patches[patches >= 0]
         evidence = sorted(
             (entry for kind, coded in codes.items() for entry in _over_represented(patches, kind, *coded)),
-            key=lambda entry: (-entry["count"] * np.log(entry["count"] / entry["of"] / entry["base"]), entry["name"]),
+            key=lambda entry: (-entry.weight, entry.name),
         )
-        label = f"{evidence[0]['name']} {evidence[0]['count']}/{evidence[0]['of']}" if evidence else MIXED
-        rows.append((label, json.dumps(evidence[:SHOWN], ensure_ascii=False)))
+        label = f"{evidence[0].name} {evidence[0].count}/{evidence[0].of}" if evidence else MIXED
+        rows.append((label, json.dumps([asdict(entry) for entry in evidence[:SHOWN]], ensure_ascii=False)))
     return pd.DataFrame(rows, columns=["label", "evidence"])
 
 
@@ -66,20 +82,13 @@ def _over_represented(
     codes: npt.NDArray[np.int64],
     names: list[str],
     shares: npt.NDArray[np.float64],
-) -> list[dict[str, str | int | float]]:
+) -> list[Evidence]:
     counts, distinct = (
-        np.bincount(codes[images][codes[images] >= 0], minlength=len(names))
-        for images in (patches, np.unique(patches))
+        np.bincount(codes[images][codes[images] >= 0], minlength=len(names)) for images in (patches, np.unique(patches))
     )
     # Patches of one image are not independent evidence, so the test counts images.
     p_values = binom.sf(distinct - 1, len(np.unique(patches)), shares)
     return [
-        {
-            "name": names[code],
-            "kind": kind,
-            "count": int(counts[code]),
-            "of": len(patches),
-            "base": float(shares[code]),
-        }
+        Evidence(names[code], kind, int(counts[code]), len(patches), float(shares[code]))
         for code in np.flatnonzero((distinct >= LEAST_IMAGES) & (p_values * len(names) < ERROR_RATE))
     ]

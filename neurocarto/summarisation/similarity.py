@@ -115,7 +115,7 @@ def _equal_rows(band: npt.NDArray[np.uint32]) -> Iterator[tuple[npt.NDArray[np.i
         distance += 1
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _similarities(
     pairs: npt.NDArray[np.int64],
     images: npt.NDArray[np.int32],
@@ -154,9 +154,7 @@ def similarities(stimuli: Stimuli, pairs: npt.NDArray[np.int64], place_width: fl
     The geometric mean of two cosines: of the weights over images, and of the same weights placed at
     their peaks as Gaussians of place_width cells. Exact, O(p m).
     """
-    return np.asarray(
-        _similarities(pairs, stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns, place_width)
-    )
+    return np.asarray(_similarities(pairs, stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns, place_width))
 
 
 def peak_agreement(

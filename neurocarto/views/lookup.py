@@ -26,7 +26,6 @@ class Lookup:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._important: dict[str, pd.DataFrame] = {}
         self._edges: dict[str, pd.DataFrame] = {}
 
     @cached_property
@@ -141,12 +140,26 @@ class Lookup:
 
         Important: the q-value is within the run's false discovery rate and the score is above chance.
         """
-        if class_ not in self._important:
-            rows = self.run.importance[self.run.importance["class"] == class_]
-            rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
-            kept = rows[(rows["q_value"] <= rate) & (rows["score"] > 0.5)].sort_values("rank", kind="stable")
-            self._important[class_] = kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True)
-        return self._important[class_]
+        table, rows = self._important
+        return table.iloc[rows.get(class_, slice(0))]
+
+    @cached_property
+    def _important(self) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
+        """All classes' important clusters, and each class's rows in it."""
+        table = self.run.importance
+        rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
+        kept = table[(table["q_value"] <= rate) & (table["score"] > 0.5)].sort_values("rank", kind="stable")
+        rows = {str(name): found for name, found in kept.groupby("class", sort=False).indices.items()}
+        return kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
+
+    @cached_property
+    def class_kinds(self) -> dict[str, str]:
+        """Where each class comes from: `label` or `prediction`."""
+        return dict(zip(self.run.classes["class"], self.run.classes["kind"], strict=True))
+
+    def has_output(self, class_: str) -> bool:
+        """Return whether influence on the class's own output is known."""
+        return bool((self.edges(class_)["target"] < 0).any())
 
     def edges(self, class_: str) -> pd.DataFrame:
         """Return the influence edges of a class (source, target, weight, low, high)."""
@@ -159,7 +172,8 @@ class Lookup:
         """Return the clusters that matter for a class with their strength in 0…1, strongest first.
 
         For a class, strength is 2 × (score - 0.5) of its important clusters. For all images, it is the
-        summed absolute influence on the next layer and from the layer before, relative to the layer's highest.
+        summed absolute influence on the next layer and from the layer before, relative to the layer's highest; of equals, those in
+        later layers come first.
         """
         if class_ != ALL_IMAGES:
             rows = self.important(class_)
@@ -169,5 +183,6 @@ class Lookup:
         total = weight.groupby(edges["source"]).sum().add(weight.groupby(edges["target"]).sum(), fill_value=0)
         total = total[total.index >= 0]
         layer = pd.Series(total.index.map(self.cluster_layer), index=total.index)
-        relative = (total / total.groupby(layer).transform("max")).fillna(0.0).sort_values(ascending=False)
-        return dict(zip(relative.index.tolist(), relative.tolist(), strict=True))
+        relative = (total / total.groupby(layer).transform("max")).fillna(0.0)
+        order = np.lexsort((-layer.to_numpy(), -relative.to_numpy()))
+        return dict(zip(relative.index[order].tolist(), relative.iloc[order].tolist(), strict=True))
