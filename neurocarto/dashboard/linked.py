@@ -168,13 +168,15 @@ def _lasso_html(lookup: Lookup, draw: Gallery, shown: Highlight) -> str:
     neurons = np.flatnonzero(shown.selected)
     if not len(neurons):
         return _section("No neuron lies in the lasso. Draw around some points, or clear the selection.", "")
-    strength = lookup.run.neurons["max_activation"].to_numpy()[neurons]
-    best = neurons[np.argsort(-strength, kind="stable")][:SHOWN_NEURONS]
+    # Activations are clamped, so the strongest are too many to choose from; the middle of a lasso is one place.
+    places = lookup.places[neurons]
+    away = np.square(places - np.median(places, axis=0)).sum(axis=1)
+    middle = neurons[np.argsort(away, kind="stable")][:SHOWN_NEURONS]
     clusters = shown.clusters[:SHOWN_CLUSTERS]
     parts = f"{len(neurons):,} neurons in the lasso, {len(shown.clusters):,} clusters"
     first = _section(f"{parts}; those with most neurons in it", draw.clusters(clusters)) if clusters else ""
-    title = f"The most strongly activated neurons: {len(best)} of {len(neurons):,}"
-    return first + _section(title, draw.neurons(best.tolist()))
+    title = f"The neurons nearest to its middle: {len(middle)} of {len(neurons):,}"
+    return first + _section(title, draw.neurons(middle.tolist()))
 
 
 def _section(title: str, content: str) -> str:

@@ -56,7 +56,7 @@ def damaged_run(message: str) -> None:
 def filters(opened: OpenRun) -> None:
     """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
     selection, lookup = state.current(), opened.lookup
-    run, class_, layers, clear, link = st.columns([2.2, 3, 4.2, 1.5, 1.1], vertical_alignment="bottom")
+    run, class_, layers, clear, link = st.columns([2.1, 3.5, 3.9, 1.5, 1.1], vertical_alignment="bottom")
     with run:
         _run_filter(opened)
     with class_:
@@ -96,10 +96,10 @@ def _class_filter(lookup: Lookup, selection: Selection) -> None:
 
 
 def class_caption(lookup: Lookup, name: str) -> str:
-    """Return a class's name with its kind and the number of clusters that are important for it."""
+    """Return a class's name with its kind and the number of its important clusters."""
     if not name:
         return f"All images ({len(lookup.clusters):,} clusters)"
-    return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} important clusters)"
+    return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} clusters)"
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:

@@ -149,7 +149,7 @@ class Lookup:
         table = self.run.importance
         rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
         kept = table[(table["q_value"] <= rate) & (table["score"] > 0.5)].sort_values("rank", kind="stable")
-        rows = {str(name): found for name, found in kept.groupby("class", sort=False).indices.items()}
+        rows = {str(name): np.asarray(at) for name, at in kept.groupby("class", sort=False).indices.items()}
         return kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
 
     @cached_property
@@ -172,8 +172,8 @@ class Lookup:
         """Return the clusters that matter for a class with their strength in 0…1, strongest first.
 
         For a class, strength is 2 × (score - 0.5) of its important clusters. For all images, it is the
-        summed absolute influence on the next layer and from the layer before, relative to the layer's highest; of equals, those in
-        later layers come first.
+        summed absolute influence on the next layer and from the layer before, relative to the layer's
+        highest; of equals, those in later layers come first.
         """
         if class_ != ALL_IMAGES:
             rows = self.important(class_)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from browser.conftest import Open, serve
+from browser.conftest import ROOT, Open, serve
 from browser.driving import GALLERY, GRAPH, PROJECTION, node_place, nodes, settled, wait_for_parameter
 
 pytestmark = pytest.mark.browser
@@ -46,6 +46,17 @@ def test_every_page_opens_by_its_link_as_the_first_request(visit: Open, runs: Pa
         page.get_by_role("link", name="Explore").click()
         settled(page)
         expect(page.locator(PROJECTION)).to_have_attribute("data-highlighted", "8")
+
+
+@pytest.mark.skipif(not (ROOT / "data/demo/manifest.json").is_file(), reason="the demo run is not there: make demo")
+def test_the_app_opens_on_the_demo_and_shows_it_whole(visit: Open, server: str) -> None:
+    page = visit(f"{server}/")
+    settled(page)
+    assert "run=demo" in copied_link(page)
+    assert len(nodes(page)) > 10
+    page.mouse.click(*node_place(page, nodes(page)[-1]))
+    wait_for_parameter(page, "clusters", "[0-9]")
+    expect(page.locator(f"{GALLERY} .nc-row img").first).to_be_visible()
 
 
 def test_the_selection_comes_along_to_another_page_and_back(visit: Open, server: str) -> None:
