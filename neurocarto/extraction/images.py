@@ -17,11 +17,16 @@ from neurocarto.errors import ImagesError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 MIN_IMAGES = 10
 MAX_PIXELS = 100_000_000
+MAX_ELONGATION = 50
+"""Long side over short side. Beyond it the crop shows next to nothing, and fitting the short side to the
+network would need gigabytes for a file of a few hundred bytes."""
 PREVIEW_SIDE = 224
 PREVIEW_QUALITY = 70
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# For the process, not around each call: images are opened in threads, which share the list of filters.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,22 @@ def open_image(path: Path) -> Image.Image:
     ImagesError with the reason when it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file)
-                return _over_white(image) if image.has_transparency_data else image.convert("RGB")
+        with Image.open(path) as file:
+            if max(file.size) > MAX_ELONGATION * min(file.size):
+                raise ValueError(f"{file.width} x {file.height} pixels is more elongated than {MAX_ELONGATION} to 1")
+            image = _eight_bits(ImageOps.exif_transpose(file))
+            return _over_white(image) if image.has_transparency_data else image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImagesError(f"{path.name}: {_reason(error)}") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey levels, which Pillow would cut off at 255; wider ones have no known white."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in {"I", "F"}:
+        raise ValueError("grey levels of unknown range; save it as an 8-bit or 16-bit PNG")
+    return image
 
 
 def _over_white(image: Image.Image) -> Image.Image:

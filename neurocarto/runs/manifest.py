@@ -10,6 +10,21 @@ from neurocarto.errors import RunError
 from neurocarto.records import FORMAT, Layer
 
 FILE_NAME = "manifest.json"
+SHAPE: dict[str, Any] = {
+    "run_id": str,
+    "created": str,
+    "version": str,
+    "settings": dict,
+    "model": {"name": str, "source": str},
+    "images": {"source": str, "fingerprint": str, "count": int, "skipped": [{"path": str, "reason": str}]},
+    "layers": [{"name": str, "channels": int, "map_height": int, "map_width": int}],
+    "packages": dict,
+    "seconds": {...: float},
+    "snapshots": [float],
+    "influence": {"method": str},
+    "files": {...: dict},
+}
+"""What readers rely on: a type, a list of one shape, or an object's fields (`...`: every field). Integers count."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +68,12 @@ class Manifest:
                     f"the run has format {content['format']}, this version reads format {FORMAT}; "
                     "open it with the neurocarto that wrote it, or make it again"
                 )
+            _expect(content, SHAPE, "manifest")
             layers = tuple(_layer(entry) for entry in content.pop("layers"))
-            known = {name: content.pop(name) for name in cls.__dataclass_fields__ if name in content}
+            known = {name: content.pop(name) for name in cls.__dataclass_fields__ if name in content and name != "extra"}
             known["snapshots"] = tuple(known["snapshots"])
             return cls(layers=layers, extra=content, **known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(f"{FILE_NAME} is not a run's manifest: {error!r}; make the run again") from error
 
     @classmethod
@@ -68,6 +84,22 @@ class Manifest:
         except (OSError, UnicodeDecodeError) as error:
             raise RunError(f"{folder} is not a run folder: it has no readable {FILE_NAME}") from error
         return cls.from_json(text)
+
+
+def _expect(value: Any, shape: Any, place: str) -> None:
+    """Raise TypeError, with the place, when a value parsed from JSON has not the shape that readers rely on."""
+    if isinstance(shape, list):
+        _expect(value, list, place)
+        for item in value:
+            _expect(item, shape[0], f"{place}[]")
+    elif isinstance(shape, dict):
+        _expect(value, dict, place)
+        for name in value if ... in shape else shape:
+            _expect(value[name], shape.get(name, shape.get(...)), f"{place}.{name}")
+    elif shape is int and (type(value) is not int or value < 0):
+        raise TypeError(f"{place} is {value!r}, not a count")
+    elif not isinstance(value, (int, float) if shape is float else shape) or value != value:
+        raise TypeError(f"{place} is {value!r}, not a {shape.__name__}")
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:

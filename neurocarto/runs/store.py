@@ -59,9 +59,12 @@ def write_run(
 
 
 def refuse_occupied(out: Path) -> None:
-    """Raise RunError when `out` holds something that a run would overwrite."""
+    """Raise RunError when `out` holds something that a run would overwrite, or lies where none can be written."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
+    nearest = next(parent for parent in out.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise RunError(f"the run cannot be written to {out}: {nearest} is no folder that you may write to")
 
 
 @contextmanager
@@ -184,6 +187,11 @@ class Run:
             frame: pd.DataFrame = pq.read_table(path).to_pandas()
             return frame
 
+    def schema(self, name: str) -> pa.Schema:
+        """Read the columns and types of a table of the run."""
+        with self._readable(f"{name}.parquet") as path:
+            return pq.read_schema(path)
+
     def array(self, name: str) -> npt.NDArray[np.float32]:
         """Read an array of the run."""
         with self._readable(f"{name}.npy") as path:
@@ -213,7 +221,7 @@ class Run:
     def _readable(self, name: str) -> Iterator[Path]:
         try:
             yield self.folder / name
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             raise RunError(f"{self.folder / name} cannot be read: {error}; make the run again") from error
 
 
@@ -228,8 +236,8 @@ def check_run(folder: Path | str) -> list[str]:
     if damaged:
         return damaged
     try:
-        return [*_schema_problems(run), *_content_problems(run)]
-    except (RunError, KeyError) as error:
+        return list(_schema_problems(run)) or list(_content_problems(run))
+    except RunError as error:
         return [str(error)]
 
 
@@ -250,7 +258,7 @@ def _damaged_files(run: Run) -> Iterator[str]:
 
 def _schema_problems(run: Run) -> Iterator[str]:
     for name, schema in {**SCHEMAS, "previews/previews": PREVIEWS}.items():
-        actual = pq.read_schema(run.folder / f"{name}.parquet")
+        actual = run.schema(name)
         for field in schema:
             if field.name not in actual.names:
                 yield f"{name}.parquet: column {field.name} is missing"

@@ -51,7 +51,7 @@ def _layer_clusters(stimuli: Stimuli, settings: RunSettings) -> list[npt.NDArray
         return []
     signature = signatures(stimuli.images[alive], settings.permutations, settings.seed)
     pairs = alive[candidate_pairs(signature, settings.band_rows)]
-    similarity = similarities(stimuli, pairs, settings.place_width)
+    similarity = similarities(stimuli, pairs, settings.place_width, settings.min_agreement)
     keep = similarity >= settings.min_similarity
     groups = complete_linkage(pairs[keep], similarity[keep])
     return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
@@ -62,7 +62,7 @@ def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSet
     shared, agreeing = peak_agreement(stimuli, pairs)
     return {
         "size": len(members),
-        "similarity": similarities(stimuli, pairs, settings.place_width).mean(),
+        "similarity": similarities(stimuli, pairs, settings.place_width, settings.min_agreement).mean(),
         "shared_images": shared.mean(),
         "peak_agreement": agreeing.sum() / max(1, shared.sum()),
     }

@@ -123,6 +123,7 @@ def _similarities(
     rows: npt.NDArray[np.float32],
     columns: npt.NDArray[np.float32],
     place_width: float,
+    least_agreement: float,
 ) -> npt.NDArray[np.float64]:
     result = np.zeros(len(pairs))
     spread = 4.0 * place_width * place_width
@@ -144,17 +145,23 @@ def _similarities(
                     same_place += product * np.exp(-(dy * dy + dx * dx) / spread)
                 i += 1
                 j += 1
-        result[p] = np.sqrt(together * same_place)
+        if same_place >= least_agreement * together:
+            result[p] = np.sqrt(together * same_place)
     return result
 
 
-def similarities(stimuli: Stimuli, pairs: npt.NDArray[np.int64], place_width: float) -> npt.NDArray[np.float64]:
+def similarities(
+    stimuli: Stimuli, pairs: npt.NDArray[np.int64], place_width: float, least_agreement: float
+) -> npt.NDArray[np.float64]:
     """Return the similarity (p,), 0 … 1, of each pair of neurons.
 
     The geometric mean of two cosines: of the weights over images, and of the same weights placed at
-    their peaks as Gaussians of place_width cells. Exact, O(p m).
+    their peaks as Gaussians of place_width cells; 0 where the second is less than least_agreement of the
+    first, for neurons that fire on the same images at different places detect different things. Exact,
+    O(p m).
     """
-    return np.asarray(_similarities(pairs, stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns, place_width))
+    table = (stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns)
+    return np.asarray(_similarities(pairs, *table, place_width, least_agreement))
 
 
 def peak_agreement(

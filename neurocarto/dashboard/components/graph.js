@@ -18,6 +18,7 @@ class Graph {
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("focus", () => this.network?.redraw());
     this.stage.addEventListener("blur", () => { this.tip.hidden = true; this.network?.redraw(); });
+    this.stage.addEventListener("mouseleave", () => this.network && this.hover(undefined));
     this.resizes = new ResizeObserver(() => this.resized());
     this.resizes.observe(this.stage);
     onThemeChange(root, () => this.network && this.apply());
@@ -33,6 +34,7 @@ class Graph {
 
   draw(content, version) {
     const { nodes, edges, options, rows } = content;
+    this.tip.hidden = true;
     Object.assign(this, { content, rows, hovered: undefined, cursor: undefined });
     this.byId = new Map(nodes.map((node) => [node.id, node]));
     this.nodes = new vis.DataSet(nodes);
@@ -78,11 +80,11 @@ class Graph {
     const isClass = node.id === CLASS_NODE;
     const selected = chosen.has(node.id);
     const faded = chosen.size > 0 && !selected && !isClass;
-    const layer = this.layerColour(node, name);
+    const border = selected ? accent : isClass ? text : this.layerColour(node, name);
     return {
       id: node.id,
       borderWidth: selected ? 6 : 2.5,
-      color: { border: selected ? accent : isClass ? text : layer, background },
+      color: { border, background, hover: { border, background } },
       font: { ...node.font, face: font, size: isClass ? 18 : 12.5, color: faded ? fade(text, 0.55) : text,
               strokeWidth: 3, strokeColor: background },
     };

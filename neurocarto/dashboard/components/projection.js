@@ -1,5 +1,5 @@
 
-const DIM = { all: 0.2, context: 0.45 };
+const DIM = { all: 0.16, context: 0.28 };
 const FULL = { all: 0.8, context: 0.9 };
 
 function decoded(values) {
@@ -30,6 +30,7 @@ class Projection {
     root.replaceChildren(tools, this.stage, this.legend, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("blur", () => this.leave());
+    this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; });
     this.resizes = new ResizeObserver(() => this.drawn && Plotly.Plots.resize(this.plot));
     this.resizes.observe(this.stage);
     onThemeChange(root, () => this.drawn && this.apply());
@@ -76,6 +77,7 @@ class Projection {
 
   async apply() {
     const { state, content } = this;
+    this.tip.hidden = true;
     const look = theme(this.root);
     const accent = content.accent[look.name];
     const [all, context, selected, neuron] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker } }));
@@ -90,7 +92,7 @@ class Projection {
     Object.assign(selected, { x: chosen.x, y: chosen.y });
     const crowd = chosen.x.length > 400;
     selected.marker.color = accent;
-    selected.marker.size = crowd ? 5 : 9;
+    selected.marker.size = crowd ? 5 : chosen.x.length > 40 ? 8 : 11;
     selected.marker.line = { width: crowd ? 0.5 : 1.2, color: look.background };
     Object.assign(neuron, one >= 0 && !Number.isNaN(this.x[one]) ? { x: [this.x[one]], y: [this.y[one]] } : { x: [], y: [] });
     neuron.marker.color = accent;
@@ -100,7 +102,7 @@ class Projection {
       line: { color: accent, width: 1.5, dash: "dot" }, fillcolor: accent, opacity: 0.12, layer: "below",
     }] : [];
     await Plotly.react(this.plot, [all, context, selected, neuron],
-      { ...this.layout, dragmode: this.mode, shapes, selections: [],
+      { ...this.layout, dragmode: this.mode, shapes, selections: [], selectionrevision: (this.revision = (this.revision ?? 0) + 1),
         newselection: { line: { color: accent, width: 2, dash: "dot" } } });
     this.root.dataset.highlighted = chosen.x.length;
     this.root.dataset.neuron = one >= 0 ? one : "";
@@ -139,7 +141,15 @@ class Projection {
 
   lassoed(event) {
     const line = event?.lassoPoints;
-    if (line) this.send({ kind: "lasso", polygon: thinned(line.x, line.y, 400) });
+    if (!line) return;
+    this.send({ kind: "lasso", polygon: thinned(line.x, line.y, 400) });
+    this.forgetDrawing();
+  }
+
+  // Plotly keeps what was drawn, with handles, and dims the rest by itself; what is selected is ours to show.
+  async forgetDrawing() {
+    await Plotly.update(this.plot, { selectedpoints: null }, { selections: [], dragmode: "pan" });
+    await Plotly.relayout(this.plot, { dragmode: this.mode });
   }
 
   setMode(mode) {
