@@ -1,0 +1,56 @@
+"""One real run, made once a session: loading the network and compiling UMAP take most of its time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neurocarto.settings import RunSettings
+
+SMALL = RunSettings(
+    threads=2,
+    shard_size=10,
+    top_k=8,
+    examples=4,
+    profile_images=20,
+    dimensions=8,
+    neighbours=5,
+    label_permutations=20,
+    influence_images=2,
+    influence_clusters=2,
+)
+"""Settings for few images; every stage still does its work. shard_size does not divide the images."""
+
+BROKEN = "stripes/broken.png"
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 pictures of two classes and various sizes, and one file that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        label = ("discs", "stripes")[index % 2]
+        width, height = rng.integers(80, 240, 2)
+        y, x = np.mgrid[:height, :width]
+        if label == "discs":
+            shape = (x - rng.integers(width)) ** 2 + (y - rng.integers(height)) ** 2 < rng.integers(20, 80) ** 2
+        else:
+            shape = (x * np.cos(index) + y * np.sin(index)) % 24 < rng.integers(6, 18)
+        noise = rng.integers(0, 60, (height, width, 3))
+        pixels = np.where(shape[..., None], rng.integers(100, 255, 3), rng.integers(0, 100, 3)) // 2 + noise
+        path = folder / label / f"{index:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    (folder / BROKEN).write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the packaged network over the photos: read it, never write to it."""
+    # Imported here: only the tests that ask for a real run should wait for torch.
+    from neurocarto.pipeline import run
+
+    return run("efficientnet_lite0", photos, tmp_path_factory.mktemp("real") / "run", SMALL)
