@@ -99,6 +99,7 @@ def test_a_lasso_selects_what_lies_in_it_everywhere(page: Page, runs: Path) -> N
     shown = [c for c in expected.clusters if c in nodes(page)]
     expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", " ".join(map(str, shown)))
     expect(page.locator(GALLERY)).to_contain_text(f"{count} neurons in the lasso")
+    expect(page.locator(".select-outline, .outline-controllers > *")).to_have_count(0)
 
 
 def test_zoom_and_pan_survive_a_click_in_the_graph_and_a_change_of_class(page: Page) -> None:
