@@ -70,7 +70,9 @@ class Manifest:
                 )
             _expect(content, SHAPE, "manifest")
             layers = tuple(_layer(entry) for entry in content.pop("layers"))
-            known = {name: content.pop(name) for name in cls.__dataclass_fields__ if name in content and name != "extra"}
+            known = {
+                name: content.pop(name) for name in cls.__dataclass_fields__ if name in content and name != "extra"
+            }
             known["snapshots"] = tuple(known["snapshots"])
             return cls(layers=layers, extra=content, **known)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -292,6 +292,9 @@ def _content_problems(run: Run) -> Iterator[str]:
         yield f"embedding.npy: shape {run.embedding.shape}, expected ({count}, dims)"
     if run.snapshots.shape != (len(run.manifest.snapshots), count, 2):
         yield f"snapshots.npy: shape {run.snapshots.shape}, expected ({len(run.manifest.snapshots)}, {count}, 2)"
+    for name in ARRAYS:
+        if run.array(name).dtype != np.float32:
+            yield f"{name}.npy: type {run.array(name).dtype}, not float32"
     pointers: list[tuple[str, str, pd.Series, set[object]]] = [
         ("neurons", "cluster", clusters["cluster"], {-1}),
         ("examples", "neuron", neurons["neuron"], set()),
@@ -303,7 +306,7 @@ def _content_problems(run: Run) -> Iterator[str]:
         ("influence", "target", clusters["cluster"], {-1}),
     ]
     for table, column, targets, allowed in pointers:
-        unknown = set(getattr(run, table)[column].unique()) - set(targets) - allowed
+        unknown = set(getattr(run, table)[column].unique().tolist()) - set(targets) - allowed
         if unknown:
             yield f"{table}.parquet: {column} {min(unknown, key=str)!r} does not exist ({len(unknown)} such values)"
     if run.examples.duplicated(["neuron", "image"]).any():
