@@ -16,6 +16,7 @@ from neurocarto.engine import local
 from neurocarto.extraction.hooks import describe_layers
 from neurocarto.extraction.images import ImageSet, list_images, preview
 from neurocarto.extraction.models import Model, load_model
+from neurocarto.extraction.offsets import measure_offsets
 from neurocarto.extraction.patches import example_table, measure_boxes
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction
@@ -48,6 +49,8 @@ def run(
         extraction = local.extract(model, layers, images, settings, advance)
     with progress.stage("boxes", len(layers), "layer") as advance:
         layers = measure_boxes(model, extraction, images, settings, advance)
+    with progress.stage("offsets", len(layers), "layer") as advance:
+        offsets = measure_offsets(model, extraction, images, settings, advance)
     count = len(extraction.images)
     stimuli = find_stimuli(extraction.whole, count, settings.stimuli_share)
 
@@ -80,7 +83,7 @@ def run(
             model, images, extraction, cluster, cluster_table, classes, scores, settings, advance
         )
 
-    examples = example_table(extraction, layers, model.preprocessing, settings.examples)
+    examples = example_table(extraction, layers, offsets, model.preprocessing, settings.examples)
     shown = np.unique(examples["image"])
     with progress.stage("previews", len(shown), "image") as advance:
         return write_run(
@@ -152,8 +155,7 @@ def _class_means(extraction: Extraction, classes: pd.DataFrame) -> Any:
 
 
 def _previews(images: ImageSet, extraction: Extraction, shown: Any, advance: Any) -> Iterator[tuple[int, bytes]]:
-    index = {path: i for i, path in enumerate(images.paths)}
-    paths = extraction.images["path"]
+    files = images.indices(extraction.images["path"])
     for image in shown.tolist():
-        yield image, preview(images.open(index[paths[image]]))
+        yield image, preview(images.open(files[image]))
         advance(1)

@@ -27,7 +27,9 @@ def top_activations(
 ) -> TopActivations:
     """The k strongest images of each neuron, from all activations and places (N, images)."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    best, row, column = (np.take_along_axis(table, order, axis=1).astype(np.float32) for table in (values, rows, columns))
+    best, row, column = (
+        np.take_along_axis(table, order, axis=1).astype(np.float32) for table in (values, rows, columns)
+    )
     images = np.where(best > 0, order, -1).astype(np.int32)
     return TopActivations(best, best, images, row, column)
 

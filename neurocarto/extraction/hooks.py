@@ -16,8 +16,19 @@ Consumer = Callable[[str, Tensor], Tensor | None]
 """Called with a layer's name and output; what it returns, if anything, takes the output's place."""
 
 
-class _LastLayerReached(Exception):
+MARGIN = 1e-4
+
+
+class LastLayerReached(Exception):
     """Raised inside a forward pass to leave it: nothing behind the last layer is needed."""
+
+
+def inside_clamp(output: Tensor, clamp: tuple[float, float] | None) -> Tensor:
+    """Clamp a layer's output a hair inside its bounds.
+
+    At the bounds themselves the network's own clamp behind the layer would stop every gradient.
+    """
+    return output if clamp is None else output.clamp(clamp[0] + MARGIN, clamp[1] - MARGIN)
 
 
 @contextmanager
@@ -52,31 +63,37 @@ def submodule(module: nn.Module, name: str) -> nn.Module:
 
 
 def outputs_until(module: nn.Module, batch: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """Run the network up to the last named layer and return the layers' outputs.
+    """Run the network up to the last named layer and return the layers' outputs."""
+    wanted = list(names)
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        outputs[name] = output
+        if len(outputs) == len(wanted):
+            raise LastLayerReached
+
+    with layer_outputs(module, wanted, keep), suppress(LastLayerReached):
+        module(batch)
+    return outputs
+
+
+def describe_layers(model: Model) -> tuple[Layer, ...]:
+    """Find the channels, map size and theoretical receptive field of the model's layers by a dry pass.
 
     ModelError when a layer runs more than once in a forward pass: its outputs would be mixed.
     """
-    wanted = list(names)
+    size = model.preprocessing.size
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:
         if name in outputs:
             raise ModelError(f"layer {name!r} runs more than once in a forward pass; choose a layer that runs once")
         outputs[name] = output
-        if len(outputs) == len(wanted):
-            raise _LastLayerReached
 
-    with layer_outputs(module, wanted, keep), suppress(_LastLayerReached):
-        module(batch)
-    return outputs
-
-
-def describe_layers(model: Model) -> tuple[Layer, ...]:
-    """Find the channels, map size and theoretical receptive field of the model's layers by one dry pass."""
-    size = model.preprocessing.size
     with torch.inference_mode():
         blank = torch.zeros(1, 3, size, size)
-        outputs = outputs_until(model.module, blank, model.layers)
+        with layer_outputs(model.module, model.layers, keep):
+            model.module(blank)
         fields = _receptive_fields(model.module, blank, model.layers)
     return tuple(
         Layer(

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def indices(self, paths: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Return where these paths stand in the set."""
+        index = {path: i for i, path in enumerate(self.paths)}
+        return np.array([index[path] for path in paths], np.int64)
 
     def open(self, index: int) -> Image.Image:
         """Open one image, upright and RGB; ImagesError with the reason when it cannot be read."""

@@ -62,9 +62,8 @@ def _gradient_mass(
 ) -> npt.NDArray[np.float64]:
     """Share of the input gradient of each neuron's strongest peak within r pixels of it, (peaks, size)."""
     top = extraction.whole
-    paths = extraction.images["path"].to_numpy()
-    index = {path: i for i, path in enumerate(images.paths)}
-    pixels = [model.preprocessing.pixels(images.open(index[paths[i]])) for i in top.images[neurons, 0]]
+    files = images.indices(extraction.images["path"])[top.images[neurons, 0]]
+    pixels = [model.preprocessing.pixels(images.open(file)) for file in files]
     inputs = model.preprocessing.normalise(np.stack(pixels)).requires_grad_()
     output = outputs_until(model.module, inputs, [layer.name])[layer.name]
     rows = torch.from_numpy((top.rows[neurons, 0] * layer.map_height).astype(np.int64))
@@ -99,12 +98,16 @@ def _side(masses: npt.NDArray[np.float64], share: float) -> float:
 
 
 def example_table(
-    extraction: Extraction, layers: Sequence[Layer], preprocessing: Preprocessing, per_half: int
+    extraction: Extraction,
+    layers: Sequence[Layer],
+    offsets: npt.NDArray[np.float32],
+    preprocessing: Preprocessing,
+    per_half: int,
 ) -> pd.DataFrame:
     """List each neuron's strongest images of either half, with their boxes in pixels of the upright original.
 
-    A box is centred on the peak and may reach past the image's border where the peak lies close to it.
-    Rows in order of neuron, half, rank.
+    A box is centred where the neuron looks, the peak's cell moved by its offset (N, 2), and may reach past
+    the image's border when that lies close to it. Rows in order of neuron, half, rank.
     """
     channels = [layer.channels for layer in layers]
     boxes = np.repeat([layer.example_box or preprocessing.size for layer in layers], channels)
@@ -112,13 +115,17 @@ def example_table(
     table = pd.concat(parts).sort_values(["neuron", "half", "rank"], ignore_index=True)
     sizes = extraction.images[["width", "height"]].to_numpy()[table["image"]]
     x, y, scale = preprocessing.to_original(
-        table.pop("column").to_numpy() * preprocessing.size,
-        table.pop("row").to_numpy() * preprocessing.size,
+        _inside(table.pop("column") * preprocessing.size + offsets[table["neuron"], 1], preprocessing.size),
+        _inside(table.pop("row") * preprocessing.size + offsets[table["neuron"], 0], preprocessing.size),
         sizes[:, 0],
         sizes[:, 1],
     )
     reach = boxes[table["neuron"]] / 2 * scale
     return table.assign(x0=x - reach, y0=y - reach, x1=x + reach, y1=y + reach)
+
+
+def _inside(places: pd.Series, size: int) -> npt.NDArray[np.float32]:
+    return places.to_numpy(np.float32).clip(0, size)
 
 
 def _half_table(top: TopActivations, half: int, per_half: int) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neurocarto.extraction.hooks import layer_outputs
+from neurocarto.extraction.hooks import inside_clamp, layer_outputs
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, Layer, layer_slices
@@ -30,7 +30,6 @@ ALL_IMAGES = ""
 CLASS_OUTPUT = -1
 _RESAMPLES = 200
 _INTERVAL = (2.5, 97.5)
-_MARGIN = 1e-4
 _COLUMNS = ["class", "source", "target", "weight", "low", "high"]
 
 
@@ -128,8 +127,7 @@ class _Tracer:
         self._cluster = torch.from_numpy(cluster)
         self._maximum = torch.from_numpy(extraction.maximum).clamp(min=1e-12)
         self._images = images
-        index = {path: i for i, path in enumerate(images.paths)}
-        self._files = [index[path] for path in extraction.images["path"]]
+        self._files = images.indices(extraction.images["path"])
         self._batch_size = settings.batch_size
         self._means: dict[str, Tensor] = {}
 
@@ -190,15 +188,13 @@ class _Tracer:
         return {number: (cluster == number).nonzero().flatten() for number in study.clusters.get(layer, [])}
 
     def _clamped(self, name: str, output: Tensor) -> Tensor:
-        clamp = self._layers[name].clamp
-        # A hair inside the bounds: the network's own clamp behind it would else stop every gradient.
-        return output if clamp is None else output.clamp(clamp[0] + _MARGIN, clamp[1] - _MARGIN)
+        return inside_clamp(output, self._layers[name].clamp)
 
     def _batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
         preprocessing = self._model.preprocessing
         for begin in range(0, len(images), self._batch_size):
             files = [self._files[image] for image in images[begin : begin + self._batch_size]]
-            yield preprocessing.normalise(np.stack([preprocessing.pixels(self._images.open(f)) for f in files]))
+            yield preprocessing.normalise(np.stack([preprocessing.pixels(self._images.open(int(f))) for f in files]))
 
 
 def _relative(

@@ -108,7 +108,9 @@ def test_similarity_is_the_cosine_of_the_weights_on_common_images():
 
 
 def test_missing_images_are_not_common_ones():
-    stimuli = Stimuli(*(np.array(a, np.float32) for a in ([[-1, 4]] * 2, [[0, 1], [0, 1]], [[0, 0], [0, 6]], [[0, 0]] * 2)))
+    stimuli = Stimuli(
+        *(np.array(a, np.float32) for a in ([[-1, 4]] * 2, [[0, 1], [0, 1]], [[0, 0], [0, 6]], [[0, 0]] * 2))
+    )
     stimuli = Stimuli(stimuli.images.astype(np.int32), stimuli.weights, stimuli.rows, stimuli.columns)
     assert peak_agreement(stimuli, PAIR) == (1, 0)
 

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+
+from neurocarto.extraction.activity import Activity, Batch
+from neurocarto.extraction.topk import EMPTY, decode
+from neurocarto.records import Layer
+
+LAYERS = (Layer("a", 2, 2, 2, clamp=(0.0, 6.0)), Layer("b", 3, 4, 4))
+CATEGORIES = ("cat", "dog")
+NO_FLOOR = torch.full((2, 5), EMPTY)
+
+
+def _batches(count: int, size: int, seed: int = 0) -> list[Batch]:
+    generator = torch.Generator().manual_seed(seed)
+    peaks = torch.rand((count, 5), generator=generator) * 12 - 4
+    cells = torch.randint(0, 4, (count, 5), generator=generator, dtype=torch.int32)
+    logits = torch.rand((count, 2), generator=generator)
+    return [
+        Batch(torch.arange(i, min(i + size, count)), peaks[i : i + size], cells[i : i + size], logits[i : i + size])
+        for i in range(0, count, size)
+    ]
+
+
+def _stream(batches: list[Batch]) -> Activity:
+    activity = Activity(LAYERS, k=7)
+    for batch in batches:
+        n = len(batch.positions)
+        labels = ["even" if position % 3 else None for position in batch.positions.tolist()]
+        activity.update(batch, [(10, 20)] * n, labels, CATEGORIES, frozenset({1, 4}))
+    return activity
+
+
+def _same(one: Activity, other: Activity) -> None:
+    for half in range(2):
+        assert torch.equal(one.halves[half].keys, other.halves[half].keys)
+        filled = one.halves[half].keys != EMPTY
+        assert torch.equal(one.halves[half].cells[filled], other.halves[half].cells[filled])
+    torch.testing.assert_close(one.total, other.total)
+    assert torch.equal(one.active, other.active)
+    assert one.predictions == other.predictions
+    assert one.class_sums.keys() == other.class_sums.keys()
+    for key, sums in one.class_sums.items():
+        torch.testing.assert_close(sums, other.class_sums[key])
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_merged_shards_are_one_stream(cut: int):
+    batches = _batches(60, 8)
+    whole, first, second = _stream(batches), _stream(batches[:cut]), _stream(batches[cut:])
+    first.merge(second)
+    whole.merge(Activity(LAYERS, k=7))  # sorts in what is still pending
+    _same(whole, first)
+    assert first.profile.keys() == {1, 4}
+
+
+def test_statistics_against_a_table_worked_out_by_numpy():
+    batches = _batches(60, 8)
+    activity = _stream(batches)
+    activity.merge(Activity(LAYERS, k=7))
+    peaks = np.concatenate([batch.peaks for batch in batches])
+    activations = peaks.copy()
+    activations[:, :2] = activations[:, :2].clip(0, 6)
+    assert activity.total.numpy() == pytest.approx(activations.sum(0), rel=1e-6)
+    assert activity.active.tolist() == (activations > 0).sum(0).tolist()
+    labelled = np.arange(60) % 3 > 0
+    assert activity.class_sums["label", "even"].numpy() == pytest.approx(activations[labelled].sum(0), rel=1e-6)
+    for half in range(2):
+        values, positions = decode(activity.halves[half].keys)
+        for neuron in range(5):
+            mine = [p for p in range(half, 60, 2) if peaks[p, neuron] > 0]
+            expected = sorted(mine, key=lambda p: -peaks[p, neuron])[:7]
+            assert positions[neuron].tolist() == expected
+            assert values[neuron].tolist() == peaks[expected, neuron].tolist()
+    assert activity.profile[4].tolist() == torch.tensor(activations[4]).half().tolist()
+
+
+def test_an_inactive_neuron_has_no_strongest_images():
+    batch = Batch(
+        torch.tensor([0, 2]), torch.full((2, 5), -1.0), torch.zeros((2, 5), dtype=torch.int32), torch.ones(2, 2)
+    )
+    activity = _stream([batch])
+    assert (activity.whole().keys == EMPTY).all()
+    assert activity.active.tolist() == [0] * 5
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    activity = _stream(_batches(600, 8))
+    assert all(top.keys.shape == (5, 7) for top in activity.halves)
+    assert len(activity.profile) == 2

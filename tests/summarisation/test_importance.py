@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from neurocarto.records import Extraction
+from neurocarto.settings import RunSettings
+from neurocarto.summarisation.importance import (
+    class_images,
+    cluster_activations,
+    find_classes,
+    important,
+    judge_importance,
+)
+
+SETTINGS = RunSettings(threads=1)
+CATEGORIES = ("tabby_cat", "dog", "goldfish")
+
+
+def _extraction(labels: list[str | None], outputs: list[int], profile: np.ndarray) -> Extraction:
+    images = pd.DataFrame({"label": pd.Series(labels, dtype=object), "output": outputs})
+    blank = np.zeros(profile.shape[1], np.float32)
+    return Extraction(
+        (), images, (), None, (None, None), (), profile.max(0).astype(np.float32), blank, blank, {},
+        profile.astype(np.float16), np.arange(len(labels), dtype=np.int32),
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def test_classes_are_labels_and_frequent_predictions_that_no_label_names():
+    extraction = _extraction(["Dog", "Dog", "fish", None, "fish", None], [1, 1, 2, 2, 2, 0], np.ones((6, 1)))
+    settings = replace(SETTINGS, min_class_images=2)
+    table = find_classes(extraction, CATEGORIES, settings)
+    assert table.to_dict("list") == {
+        "class": ["Dog", "fish", "goldfish"],
+        "kind": ["label", "label", "prediction"],
+        "outputs": [[1], [], [2]],
+        "images": [2, 2, 3],
+    }
+    assert class_images(extraction.images, "goldfish", "prediction", CATEGORIES).tolist() == [2, 3, 4]
+    assert class_images(extraction.images, "fish", "label", CATEGORIES).tolist() == [2, 4]
+
+
+def test_a_clusters_activation_is_the_mean_of_its_neurons_relative_to_their_maxima():
+    profile = np.array([[1, 8, 3], [2, 4, 9]])  # two images, three neurons
+    activations = cluster_activations(_extraction(["a", "b"], [0, 0], profile), np.array([0, 0, -1], np.int32), 1)
+    assert activations == pytest.approx(np.array([[(1 / 2 + 8 / 8) / 2, (2 / 2 + 4 / 8) / 2]]))
+
+
+def test_scores_are_areas_under_the_roc_curve():
+    rng = np.random.default_rng(0)
+    activations = rng.integers(0, 5, (6, 40)).astype(np.float32)  # with ties
+    mine = rng.random(40) < 0.3
+    table = judge_importance(activations, {"c": mine}, SETTINGS).set_index("cluster")
+    for cluster in range(6):
+        assert table.score[cluster] == pytest.approx(roc_auc_score(mine, activations[cluster]))
+    assert table["rank"].tolist() == list(range(6))
+    assert table.score.is_monotonic_decreasing
+
+
+def test_a_planted_cluster_is_important_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    mine = np.arange(300) < 30
+    activations = rng.normal(size=(50, 300)).astype(np.float32)
+    activations[7] += 1.5 * mine
+    table = judge_importance(activations, {"c": mine}, SETTINGS)
+    assert important(table, 0.05).cluster.tolist() == [7]
+
+
+def test_shuffled_labels_make_clusters_important_no_more_often_than_stated():
+    rng = np.random.default_rng(1)
+    activations = rng.normal(size=(40, 200)).astype(np.float32)
+    finds = 0
+    for _ in range(200):
+        mine = rng.permutation(200) < 20
+        finds += len(important(judge_importance(activations, {"c": mine}, SETTINGS), 0.05)) > 0
+    assert finds <= 20  # 200 × .05 = 10 expected; more than 20 has a probability below .002
+
+
+def test_classes_too_small_to_judge_are_left_out():
+    table = judge_importance(np.ones((3, 20), np.float32), {"c": np.arange(20) < 4, "all": np.ones(20, bool)}, SETTINGS)
+    assert table.empty
+    assert {"class", "cluster", "score", "q_value", "rank", "effect"} <= set(table.columns)
