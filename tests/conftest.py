@@ -9,7 +9,7 @@ from PIL import Image
 from neurocarto.settings import RunSettings
 
 SMALL = RunSettings(
-    threads=2,
+    threads=1,  # two threads that share busy cores with other processes wait for each other most of the time
     shard_size=10,
     top_k=8,
     examples=4,
