@@ -25,7 +25,7 @@ def run_facts(manifest: Manifest) -> None:
             ("Made", f"{manifest.created}, neurocarto {manifest.version}"),
             ("Model", f"{model.get('name')} ({model.get('source')})"),
             ("Weights", f"sha256 {str(model.get('weights_sha256'))[:16]}…"),
-            ("Preprocessing", model.get("preprocessing")),
+            ("Input", model.get("preprocessing")),
             ("Images", f"{images.get('count'):,} from {images.get('source')}; {len(skipped):,} files skipped"),
             ("Influence", manifest.influence),
             ("Computing time", f"{sum(manifest.seconds.values()):,.0f} s"),

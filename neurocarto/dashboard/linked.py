@@ -39,7 +39,11 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
     st.markdown("##### Map of neurons")
     st.caption(
         "Each point is a neuron; points lie close together when their neurons fire on the same images. "
-        + (f"{silent:,} of {count:,} never fired on these images and have no point." if silent else "")
+        + (
+            f"{silent:,} of {count:,} never fired on these images, or fired alike on all, and have no point."
+            if silent
+            else ""
+        )
     )
     selection = state.current()
     components.publish("projection", opened.version, projection_data(opened))

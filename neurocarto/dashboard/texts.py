@@ -14,7 +14,7 @@ one per image. A patch is the part of the image that the activation depends on m
 
 **Clusters.** Two neurons of a layer detect the same when they fire on the same images *and at the same places*.
 Candidates are found with MinHash signatures and locality-sensitive hashing, then verified one by one; in a cluster,
-every pair of neurons is similar. Most neurons are in no cluster, and are not forced into one.
+every pair of neurons is similar. A neuron that resembles no other is in no cluster.
 
 **Map.** Neurons that fire on the same images get similar vectors (an embedding of their co-activation); UMAP lays
 these out on the plane. Near means: occurs together. Distances between far groups, and the directions on the map,

@@ -53,12 +53,12 @@ class Lookup:
 
     @cached_property
     def places(self) -> npt.NDArray[np.float32]:
-        """Places on the map (N, 2), NaN for neurons that never fired."""
+        """Places on the map (N, 2), NaN for neurons that never fired or fired alike on all images."""
         return self.run.neurons[["x", "y"]].to_numpy(np.float32)
 
     @cached_property
     def silent(self) -> BoolArray:
-        """Neurons that never fired on the run's images (N,)."""
+        """Neurons without a place on the map (N,)."""
         return np.isnan(self.places[:, 0]) | np.isnan(self.places[:, 1])
 
     @cached_property
