@@ -28,8 +28,9 @@ def measure_offsets(
 ) -> npt.NDArray[np.float32]:
     """Return the offset (N, 2) of every neuron's field from the centre of its peak's cell: y, x in input pixels.
 
-    Each neuron is looked at on that of 64 seeded images that excites it most. advance is called once per
-    layer. Time: half a forward pass per layer and image, and per neuron a backward pass through one layer.
+    Whole pixels: finer is not known, and boxes on a grid keep the table of examples small. Each neuron is
+    looked at on that of 64 seeded images that excites it most. advance is called once per layer. Time: half
+    a forward pass per layer and image, and per neuron a backward pass through one layer.
     """
     torch.set_num_threads(settings.threads)
     rng = np.random.default_rng(settings.seed)
@@ -52,7 +53,7 @@ def measure_offsets(
                 offsets[own.start + channel] = offset
         before = layer
         advance(1)
-    return offsets
+    return np.rint(offsets)
 
 
 def _run_between(model: Model, batch: Tensor, before: Layer | None, layer: Layer) -> tuple[Tensor, Tensor]:
