@@ -303,7 +303,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compose the photographs and make the run."""
     parser = argparse.ArgumentParser(description="Rebuild data/demo from Debian's package of Tux Paint stamps.")
     parser.add_argument("--stamps", type=Path, help="folder of the stamps (default: the package's, fetched if needed)")
-    parser.add_argument("--photographs", type=Path, default=ROOT / ".cache/tux-paint-stamps", help="where the pictures go")
+    parser.add_argument(
+        "--photographs", type=Path, default=ROOT / ".cache/tux-paint-stamps", help="where the pictures go"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "data/demo", help="the run's folder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pictures and of the run")
     parser.add_argument("--photographs-only", action="store_true", help="compose the pictures, make no run")

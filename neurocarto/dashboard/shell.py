@@ -11,7 +11,7 @@ from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
 
-_SHELL = "nc_shell"
+_SHELL, _PATH = "nc_shell", "nc_path"
 _ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
 _STYLE = """<style>
 .stMainBlockContainer { padding: 3.9rem clamp(1rem, 2vw, 2.5rem) 2rem; }
@@ -30,7 +30,9 @@ def run_app() -> None:
     st.session_state[_SHELL] = True
     share_heaps()
     copy_scripts()
-    _navigation().run()
+    page = _navigation()
+    st.session_state[_PATH] = page.url_path
+    page.run()
 
 
 def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
@@ -56,7 +58,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         return open_run(chosen, folders[chosen])
 
     try:
-        opened = state.restore(name, open_named)
+        opened = state.restore(st.session_state.get(_PATH, name), open_named)
         for message in state.dropped():
             widgets.notice(message)
         draw(opened)
@@ -66,9 +68,13 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
 
 def _navigation() -> "st.Page":
     st.set_page_config(page_title="NeuroCartography", page_icon=_ICON, layout="wide")
+    home, *others = PAGES
+    path, title = PAGES[home]
     pages = [
-        st.Page(Path(path), title=title, url_path=name, default=name == "explore")
-        for name, (path, title) in PAGES.items()
+        st.Page(Path(path), title=title, url_path="home", default=True),
+        # The default page answers at the root only; its own name must lead to it too.
+        st.Page(Path(path), title=title, url_path=home, visibility="hidden"),
+        *(st.Page(Path(PAGES[name][0]), title=PAGES[name][1], url_path=name) for name in others),
     ]
     st.html(_STYLE)
     return st.navigation(pages, position="top")

@@ -1,0 +1,124 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from neurocarto.engine.local import _sample, extract, shard_bounds
+from neurocarto.errors import ImagesError
+from neurocarto.extraction.hooks import describe_layers
+from neurocarto.extraction.images import ImageSet, Preprocessing, list_images
+from neurocarto.extraction.models import Model, load_model
+from neurocarto.records import Extraction
+from neurocarto.settings import RunSettings
+
+SAMPLE_IMAGES = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).relu()).mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def small() -> Model:
+    preprocessing = Preprocessing(resize=12, size=12, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Model("small", Small().requires_grad_(False), {"a": None, "b": None}, preprocessing, tuple("wxyz"), "", "")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        (folder / f"class{i % 3}").mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (12, 12 + i % 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"class{i % 3}" / f"{i:02}.png")
+    return list_images(folder)
+
+
+def _extract(model: Model, images: ImageSet, **settings: int) -> Extraction:
+    knobs = {"threads": 1, "batch_size": 4, "top_k": 9, "examples": 5, "profile_images": 12, **settings}
+    return extract(model, describe_layers(model), images, RunSettings(**knobs), lambda _: None)
+
+
+def test_shards_end_at_their_size_and_where_a_snapshot_is_due():
+    assert shard_bounds(100, 40, [5, 10, 25, 50, 100]) == [0, 5, 10, 25, 40, 50, 80, 100]
+    assert shard_bounds(3, 40, [1, 1, 1, 2, 3]) == [0, 1, 2, 3]
+
+
+def test_the_strongest_images_are_those_of_a_pass_over_all_of_them(small: Model, images: ImageSet):
+    result = _extract(small, images)
+    pixels = np.stack([small.preprocessing.pixels(images.open(i)) for i in range(60)])
+    first = small.module.a(small.preprocessing.normalise(pixels))  # (60, 6, 10, 10)
+    peaks = first.amax((2, 3)).numpy()
+    for neuron in range(6):
+        expected = np.argsort(-peaks[:, neuron], kind="stable")[:9]
+        assert result.whole.images[neuron].tolist() == expected.tolist()
+        assert result.whole.peaks[neuron] == pytest.approx(peaks[expected, neuron], abs=1e-5)
+        cells = first[expected, neuron].flatten(1).argmax(1).numpy()
+        assert result.whole.rows[neuron] == pytest.approx((cells // 10 + 0.5) / 10)
+        assert result.whole.columns[neuron] == pytest.approx((cells % 10 + 0.5) / 10)
+    assert result.maximum[:6] == pytest.approx(peaks.max(0), abs=1e-5)
+    assert result.mean[:6] == pytest.approx(peaks.mean(0), abs=1e-5)
+
+
+def test_halves_split_the_images_and_make_up_the_whole(small: Model, images: ImageSet):
+    result = _extract(small, images)
+    half = result.images["half"].to_numpy()
+    assert sorted(np.bincount(half)) == [30, 30]
+    for number, top in enumerate(result.halves):
+        assert (half[top.images] == number).all()
+    both = np.concatenate([top.peaks for top in result.halves], axis=1)
+    assert np.array_equal(result.whole.peaks, -np.sort(-both, axis=1)[:, :9])
+
+
+@pytest.mark.parametrize("shard_size", [4, 20, 60])
+def test_the_size_of_a_shard_changes_nothing(small: Model, images: ImageSet, shard_size: int):
+    one, other = _extract(small, images, shard_size=8), _extract(small, images, shard_size=shard_size)
+    assert np.array_equal(one.whole.images, other.whole.images)
+    assert np.array_equal(one.profile_images, other.profile_images)
+    assert other.mean == pytest.approx(one.mean)
+    assert [count for count, _ in one.snapshots] == [3, 6, 15, 30, 60]
+    for (_, early), (_, same) in zip(one.snapshots, other.snapshots, strict=True):
+        assert np.array_equal(early.images, same.images)
+
+
+def test_the_sample_is_spread_over_the_labels(small: Model, images: ImageSet):
+    result = _extract(small, images)
+    assert result.images.loc[result.profile_images, "label"].value_counts().tolist() == [4, 4, 4]
+    assert np.array_equal(np.sort(result.profile_images), result.profile_images)
+    order = np.arange(60)
+    assert _sample(images, order, 60) == frozenset(range(60))
+
+
+def test_too_few_readable_images_are_refused(small: Model, tmp_path: Path):
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    Image.new("RGB", (9, 9)).save(tmp_path / "0.png")
+    with pytest.raises(ImagesError, match="only 1 of 12 images"):
+        _extract(small, list_images(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not SAMPLE_IMAGES, reason="needs photographs named after their WordNet ids: NEUROCARTO_SAMPLE_IMAGES"
+)
+def test_the_packaged_network_sees_what_is_there():
+    """File names begin with the WordNet id, and ImageNet's classes are in the order of these ids."""
+    model = load_model("efficientnet_lite0")
+    images = list_images(str(SAMPLE_IMAGES))
+    result = _extract(model, images, threads=2, batch_size=8, top_k=5)
+    names = [Path(path).name.partition("_")[0] for path in result.images["path"]]
+    right = (np.searchsorted(np.unique(names), names) == result.images["output"]).mean()
+    print(f"top-1 {right:.1%} of {len(names)}")
+    assert len(set(names)) == 1000
+    assert right >= 0.85
