@@ -21,7 +21,7 @@ A first run, with the packaged model and no network:
 """
 RUN_EPILOG = """\
 IMAGES holds one subfolder per class (its name becomes the label), or just images. The run is written to OUT
-when it is whole; the app finds runs below runs/ and below the folders named in NEUROCARTO_RUNS.
+when it is whole; the app finds runs in runs/ and in the folders named in NEUROCARTO_RUNS.
 The same images, settings and seed give the same run, bit for bit on one machine.
 """
 
@@ -122,6 +122,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"neurons   {len(run.neurons)}, {clustered} of them in {len(run.clusters)} clusters")
     print(f"classes   {len(run.classes)}: {', '.join(run.classes['class'].head(20))}")
     print(f"influence {len(run.influence)} edges, by {manifest.influence['method']}")
+    print(f"settings  {', '.join(f'{name} {value}' for name, value in manifest.settings.items())}")
     print(f"seconds   {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in manifest.seconds.items())}")
     return 0
 

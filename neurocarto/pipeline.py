@@ -2,32 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from neurocarto import __version__
 from neurocarto.engine import local
+from neurocarto.extraction import offsets, patches
 from neurocarto.extraction.hooks import describe_layers
 from neurocarto.extraction.images import ImageSet, list_images, preview
 from neurocarto.extraction.models import Model, load_model
-from neurocarto.extraction.offsets import measure_offsets
-from neurocarto.extraction.patches import example_table, measure_boxes
 from neurocarto.progress import Progress
-from neurocarto.records import Extraction
+from neurocarto.records import Extraction, Layer
 from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
-from neurocarto.summarisation import clusters, embedding, importance, influence, labels, projection
-from neurocarto.summarisation.similarity import find_stimuli
+from neurocarto.summarisation import clusters, embedding, importance, influence, labels, projection, similarity
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "datasketch", "umap-learn", "numba", "pillow")
-STAGES = (clusters, embedding, importance, influence, labels, projection)
+STAGES = (local, patches, offsets, similarity, clusters, embedding, importance, influence, labels, projection)
 ALGORITHMS = {stage.__name__.rpartition(".")[2]: stage.VERSION for stage in STAGES}
 
 
@@ -39,26 +40,29 @@ def run(
     Raises ModelError, ImagesError or RunError when one of the three cannot be used; nothing is left
     half-written.
     """
-    progress = progress or Progress(quiet=True)
     refuse_occupied(out)
-    model = load_model(model_name)
-    images = list_images(image_folder)
-    layers = describe_layers(model)
+    with threadpool_limits(settings.threads):  # numpy's products too depend on the number of threads
+        return _run(load_model(model_name), list_images(image_folder), out, settings, progress or Progress(quiet=True))
 
+
+def _run(model: Model, images: ImageSet, out: Path, settings: RunSettings, progress: Progress) -> Path:
+    layers = hooked = describe_layers(model)
     with progress.stage("extraction", len(images), "image") as advance:
         extraction = local.extract(model, layers, images, settings, advance)
     with progress.stage("boxes", len(layers), "layer") as advance:
-        layers = measure_boxes(model, extraction, images, settings, advance)
+        layers = patches.measure_boxes(model, extraction, images, settings, advance)
     with progress.stage("offsets", len(layers), "layer") as advance:
-        offsets = measure_offsets(model, extraction, images, settings, advance)
+        aside = offsets.measure_offsets(model, extraction, images, settings, advance)
     count = len(extraction.images)
-    stimuli = find_stimuli(extraction.whole, count, settings.stimuli_share)
+    stimuli = similarity.find_stimuli(extraction.whole, count, settings.stimuli_share)
 
     with progress.stage("clusters"):
         cluster, cluster_table = clusters.find_clusters(stimuli, layers, settings)
     with progress.stage("embedding"):
         vectors = [
-            embedding.embed(find_stimuli(top, seen, settings.stimuli_share), count, settings.dimensions, settings.seed)
+            embedding.embed(
+                similarity.find_stimuli(top, seen, settings.stimuli_share), count, settings.dimensions, settings.seed
+            )
             for seen, top in extraction.snapshots
         ]
     with progress.stage("projection", len(vectors), "map") as advance:
@@ -83,47 +87,60 @@ def run(
             model, images, extraction, cluster, cluster_table, classes, scores, settings, advance
         )
 
-    examples = example_table(extraction, layers, offsets, model.preprocessing, settings.examples)
-    shown = np.unique(examples["image"])
-    with progress.stage("previews", len(shown), "image") as advance:
-        return write_run(
-            out,
-            Manifest(
-                run_id=run_id(model, images, settings),
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                version=__version__,
-                settings=settings.as_dict(),
-                model=model.describe(),
-                images={
-                    "source": str(images.source),
-                    "fingerprint": images.fingerprint,
-                    "count": count,
-                    "skipped": [{"path": s.path, "reason": s.reason} for s in extraction.skipped],
-                },
-                layers=layers,
-                packages={name: version(name) for name in PACKAGES},
-                seconds=progress.seconds,
-                snapshots=SNAPSHOT_FRACTIONS,
-                influence={"method": influence.METHOD, "note": "an estimate to first order, not an intervention"},
-            ),
-            {
-                "neurons": _neuron_table(extraction, cluster, maps[-1]),
-                "examples": examples,
-                "images": extraction.images.assign(prediction=predicted).drop(columns=["output", "half"]),
-                "classes": classes,
-                "clusters": cluster_table.join(named),
-                "importance": scores,
-                "influence": edges,
-            },
-            {"embedding": vectors[-1], "snapshots": maps, "class_means": _class_means(extraction, classes)},
-            _previews(images, extraction, shown, advance),
-        )
+    examples = patches.example_table(extraction, layers, aside, model.preprocessing, settings.examples)
+    return write_run(
+        out,
+        _manifest(model, images, extraction, hooked, layers, settings, progress),
+        {
+            "neurons": _neuron_table(extraction, cluster, maps[-1]),
+            "examples": examples,
+            "images": extraction.images.assign(prediction=predicted).drop(columns=["output", "half"]),
+            "classes": classes,
+            "clusters": cluster_table.join(named),
+            "importance": scores,
+            "influence": edges,
+        },
+        {"embedding": vectors[-1], "snapshots": maps, "class_means": _class_means(extraction, classes)},
+        _previews(images, extraction, np.unique(examples["image"]), progress),
+    )
 
 
-def run_id(model: Model, images: ImageSet, settings: RunSettings) -> str:
-    """Name what the run was made from: the same model, images, settings and algorithms, the same id."""
+def _manifest(
+    model: Model,
+    images: ImageSet,
+    extraction: Extraction,
+    hooked: Sequence[Layer],
+    layers: tuple[Layer, ...],
+    settings: RunSettings,
+    progress: Progress,
+) -> Manifest:
+    """Say what the run was made from; hooked are the layers before their boxes were measured."""
+    return Manifest(
+        run_id=run_id(model, images, hooked, settings),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        settings=settings.as_dict(),
+        model=model.describe(),
+        images={
+            "source": str(images.source),
+            "fingerprint": images.fingerprint,
+            "count": len(extraction.images),
+            "skipped": [{"path": s.path, "reason": s.reason} for s in extraction.skipped],
+        },
+        layers=layers,
+        packages={name: version(name) for name in PACKAGES},
+        seconds=progress.seconds,
+        snapshots=SNAPSHOT_FRACTIONS,
+        influence={"method": influence.METHOD, "note": influence.NOTE},
+        extra={"algorithms": ALGORITHMS},
+    )
+
+
+def run_id(model: Model, images: ImageSet, layers: Sequence[Layer], settings: RunSettings) -> str:
+    """Name what the run was made from: the same model, layers, images, settings and algorithms, the same id."""
     key: dict[str, Any] = {
         "model": model.describe(),
+        "layers": [asdict(layer) for layer in layers],
         "images": images.fingerprint,
         "settings": settings.as_dict(),
         "algorithms": ALGORITHMS,
@@ -131,7 +148,9 @@ def run_id(model: Model, images: ImageSet, settings: RunSettings) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _neuron_table(extraction: Extraction, cluster: Any, places: Any) -> pd.DataFrame:
+def _neuron_table(
+    extraction: Extraction, cluster: npt.NDArray[np.int32], places: npt.NDArray[np.float32]
+) -> pd.DataFrame:
     channels = [layer.channels for layer in extraction.layers]
     return pd.DataFrame(
         {
@@ -148,14 +167,17 @@ def _neuron_table(extraction: Extraction, cluster: Any, places: Any) -> pd.DataF
     )
 
 
-def _class_means(extraction: Extraction, classes: pd.DataFrame) -> Any:
+def _class_means(extraction: Extraction, classes: pd.DataFrame) -> npt.NDArray[np.float32]:
     """Mean activation of every neuron on each class's images, (classes, N)."""
     means = [extraction.class_means[kind, name] for name, kind in zip(classes["class"], classes["kind"], strict=True)]
-    return np.stack(means) if means else np.zeros((0, len(extraction.maximum)))
+    return np.stack(means) if means else np.zeros((0, len(extraction.maximum)), np.float32)
 
 
-def _previews(images: ImageSet, extraction: Extraction, shown: Any, advance: Any) -> Iterator[tuple[int, bytes]]:
+def _previews(
+    images: ImageSet, extraction: Extraction, shown: npt.NDArray[np.int32], progress: Progress
+) -> Iterator[tuple[int, bytes]]:
     files = images.indices(extraction.images["path"])
-    for image in shown.tolist():
-        yield image, preview(images.open(files[image]))
-        advance(1)
+    with progress.stage("previews", len(shown), "image") as advance:
+        for image in shown.tolist():
+            yield image, preview(images.open(files[image]))
+            advance(1)

@@ -12,6 +12,11 @@ import pyarrow as pa
 FORMAT = 1
 """Version of the run folder. Columns never change their meaning within a format."""
 
+ALL_IMAGES = ""
+"""In place of a class: all images."""
+CLASS_OUTPUT = -1
+"""In place of a cluster, as the target of influence: the class's own output."""
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -89,6 +94,11 @@ class Extraction:
     class_means: Mapping[tuple[str, str], npt.NDArray[np.float32]]
     profile: npt.NDArray[np.float16]
     profile_images: npt.NDArray[np.int32]
+
+
+def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataFrame:
+    """Return the rows of an importance table that count as important: above chance, below the false discovery rate."""
+    return importance[(importance["q_value"] <= false_discovery_rate) & (importance["score"] > 0.5)]
 
 
 def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:

@@ -27,20 +27,21 @@ class RunSettings:
 
     # Where and how the network runs. These change float sums, so they are recorded, never tuned during a run.
     batch_size: int = _knob(8, 1, 4096, "images per forward pass; on a CPU 8 is faster than 32 (page faults)")
-    shard_size: int = _knob(256, 1, 2**20, "images per shard, the unit that is merged and resumed")
+    shard_size: int = _knob(256, 1, 2**20, "images per shard, the unit in which results are merged")
     threads: int = field(
         default_factory=available_threads,
         metadata={"low": 1, "high": 1024, "help": "CPU threads of the forward pass (default: all cores)"},
     )
 
-    # What the pass keeps of every neuron. Memory is neurons x (2 top_k + profile_images / 6) x 12 bytes.
+    # What the pass keeps of every neuron. Bytes per neuron: 12 x top_k x (4 + 5 snapshots) + 2 x profile_images
+    # + 8 x classes, whether labels or predictions.
     top_k: int = _knob(100, 5, 10_000, "strongest images kept for each neuron and half of the images")
     examples: int = _knob(20, 1, 1000, "example patches saved for each neuron and half of the images")
     profile_images: int = _knob(2000, 10, 10**6, "images whose activations are kept whole, to judge importance")
     box_share: float = _knob(0.65, 0.05, 0.95, "share of the input-gradient mass that an example box holds")
 
     # Clusters: which neurons of a layer detect the same concept.
-    stimuli_share: float = _knob(0.1, 0.001, 0.5, "share of the images that count as a neuron's stimuli")
+    stimuli_share: float = _knob(0.1, 0.001, 0.5, "share of the images that are a neuron's stimuli (top_k - 1 at most)")
     permutations: int = _knob(256, 16, 4096, "hash functions of a MinHash signature")
     band_rows: int = _knob(2, 1, 16, "signature rows per LSH band; fewer find weaker candidates")
     place_width: float = _knob(1.0, 0.25, 7.0, "how far apart two peaks still match, in cells of a 7 x 7 grid")
@@ -55,7 +56,7 @@ class RunSettings:
 
     # Importance of clusters for classes.
     min_class_images: int = _knob(5, 2, 10**6, "images below which a class is not judged")
-    label_permutations: int = _knob(200, 20, 100_000, "shufflings of the class labels behind a q-value")
+    label_permutations: int = _knob(200, 20, 10_000, "shufflings of the class labels behind a q-value")
     false_discovery_rate: float = _knob(0.05, 0.0001, 0.5, "share of false finds allowed among important clusters")
 
     # Influence of clusters on each other.

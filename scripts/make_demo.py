@@ -23,6 +23,8 @@ from scripts.scenes import SCENES, compose
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "tuxpaint-stamps-default"
 VERSION = "2022.06.04-1"
+THREADS = 2
+"""Sums depend on the number of threads; with a fixed one the demo does not depend on the machine's cores."""
 STAMPS = Path("usr/share/tuxpaint/stamps")
 """Where the package keeps its stamps, below the root of the file system it is unpacked in."""
 
@@ -284,7 +286,9 @@ def make_run(photographs: Path, out: Path, seed: int) -> int:
     shutil.rmtree(fresh, ignore_errors=True)
     folders = ["--images", _below_root(photographs), "--out", str(fresh)]
     code = subprocess.run(
-        [sys.executable, "-m", "neurocarto", "run", *folders, "--seed", str(seed)], cwd=ROOT, check=False
+        [sys.executable, "-m", "neurocarto", "run", *folders, "--seed", str(seed), "--threads", str(THREADS)],
+        cwd=ROOT,
+        check=False,
     ).returncode
     if code == 0:
         shutil.rmtree(out, ignore_errors=True)

@@ -31,7 +31,7 @@ def patch_sheet(run: Run, seed: int = 0) -> Image.Image:
     """Return the sheet of a run."""
     rng = np.random.default_rng(seed)
     patches = Patches(run)
-    strongest = run.examples.sort_values(["neuron", "activation", "half", "rank"], ascending=[True, False, True, True])
+    strongest = run.examples.sort_values(["neuron", "activation", "rank", "half"], ascending=[True, False, True, True])
     by_neuron = dict(iter(strongest.groupby("neuron").head(PATCHES).groupby("neuron")))
     layers = [layer.name for layer in run.manifest.layers]
     width, height = PATCHES * SIDE + GAP, NEURONS * SIDE + GAP + TITLE

@@ -48,7 +48,7 @@ def test_another_seed_gives_another_run(made: Run, model: Model, photos: Path) -
     extraction = local.extract(model, describe_layers(model), images, other, lambda _: None)
     halves = made.examples.groupby("image")["half"].first()
     assert (extraction.images["half"][halves.index] != halves).any()
-    assert run_id(model, images, other) != made.manifest.run_id
+    assert run_id(model, images, describe_layers(model), other) != made.manifest.run_id
     np.testing.assert_allclose(extraction.maximum, made.neurons["max_activation"], atol=1e-3)
 
 
@@ -85,7 +85,7 @@ class TestManifest:
         assert len(manifest.model["weights_sha256"]) == 64
         assert manifest.images["source"] == str(photos)
         assert manifest.images["fingerprint"] == list_images(photos).fingerprint
-        assert manifest.run_id == run_id(model, list_images(photos), SMALL)
+        assert manifest.run_id == run_id(model, list_images(photos), describe_layers(model), SMALL)
         assert datetime.fromisoformat(manifest.created).utcoffset().total_seconds() == 0
         assert manifest.snapshots == SNAPSHOT_FRACTIONS
         assert "gradient" in manifest.influence["method"]
@@ -106,8 +106,8 @@ class TestManifest:
         assert fields[0] == 3 + 2 * 2, "a 3 x 3 convolution of stride 2, then a 3 x 3 one"
 
     def test_it_times_every_stage(self, made: Run) -> None:
-        stages = ("extraction", "boxes", "clusters", "embedding", "projection", "importance", "labels", "influence")
-        assert set(stages) <= set(made.manifest.seconds)
+        stages = "extraction boxes offsets clusters embedding projection importance labels influence previews"
+        assert list(made.manifest.seconds) == stages.split()
         assert all(seconds >= 0 for seconds in made.manifest.seconds.values())
         assert made.manifest.seconds["extraction"] > 0
 
@@ -117,21 +117,24 @@ class TestManifest:
         sizes = {name: len(content) for name, content in files(made.folder).items()}
         assert {name: entry["bytes"] for name, entry in made.manifest.files.items()} == sizes
 
-    @pytest.mark.parametrize("part", ["model", "images", "settings", "algorithm"])
+    @pytest.mark.parametrize("part", ["model", "layers", "images", "settings", "algorithm"])
     def test_the_run_id_depends_on(
         self, model: Model, photos: Path, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         images, settings = list_images(photos), SMALL
-        before = run_id(model, images, settings)
+        layers = describe_layers(model)
+        before = run_id(model, images, layers, settings)
         if part == "model":
             model = replace(model, weights_sha256="0" * 64)
+        elif part == "layers":
+            layers = layers[1:]
         elif part == "images":
             images = replace(images, fingerprint="0" * 64)
         elif part == "settings":
             settings = replace(settings, batch_size=7)
         else:
             monkeypatch.setitem(ALGORITHMS, "clusters", -1)
-        assert run_id(model, images, settings) != before
+        assert run_id(model, images, layers, settings) != before
 
 
 def _lists(content: dict[str, object]) -> dict[str, object]:

@@ -37,14 +37,15 @@ class OpenRun:
 def run_folders() -> dict[str, Path]:
     """Return every run that can be opened, by name: the demo first, then data/, runs/ and NEUROCARTO_RUNS in order.
 
-    A run whose name is taken is called `parent/name`.
+    A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
     """
     extra = [Path(part) for part in os.environ.get("NEUROCARTO_RUNS", "").split(os.pathsep) if part]
     found: dict[str, Path] = {}
     for folder in find_runs([ROOT / "data", ROOT / "runs", *extra]):
         path = folder.resolve()
         if path not in found.values():
-            found.setdefault(path.name if path.name not in found else f"{path.parent.name}/{path.name}", path)
+            names = (path.name, f"{path.parent.name}/{path.name}", str(path))
+            found[next(name for name in names if name not in found)] = path
     return dict(sorted(found.items(), key=lambda item: item[0] != DEMO))
 
 

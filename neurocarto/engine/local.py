@@ -18,6 +18,9 @@ from neurocarto.extraction.topk import TopK, decode
 from neurocarto.records import Extraction, Layer, Skipped, TopActivations
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 
+VERSION = 1
+"""Version of the pass and what it keeps; part of cache keys."""
+
 Advance = Callable[[int], object]
 """Called with the number of images done since the last call."""
 
@@ -38,7 +41,7 @@ def extract(
     snapshots: list[tuple[int, TopK]] = []
     torch.set_num_threads(settings.threads)
     with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
-        shards = _Shards(model, layers, images, order, _sample(images, order, settings.profile_images), settings, pool)
+        shards = _Shards(model, layers, images, order, _sample(images, order, settings), settings, pool)
         for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
             total.merge(shards.run(range(start, stop), total.floor, advance))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
@@ -100,10 +103,14 @@ def _usable(batch: Sequence[tuple[int, Future[Pixels | str]]], shard: Activity) 
             yield position, loaded
 
 
-def _sample(images: ImageSet, order: npt.NDArray[np.int64], wanted: int) -> frozenset[int]:
-    """Choose the positions whose activations are kept whole: the first of each label in the seeded order."""
+def _sample(images: ImageSet, order: npt.NDArray[np.int64], settings: RunSettings) -> frozenset[int]:
+    """Choose the positions whose activations are kept whole: the first of each label in the seeded order.
+
+    profile_images of them, or more where that is too few to judge every label.
+    """
     labels = pd.Series([images.labels[index] or "" for index in order])
     turn = labels.groupby(labels).cumcount()  # 0 for the first image of each label, 1 for the second, …
+    wanted = max(settings.profile_images, int((turn < settings.min_class_images).sum()))
     return frozenset(turn.sort_values(kind="stable").index[:wanted].tolist())
 
 

@@ -74,7 +74,8 @@ class Activity:
 
     Images have positions in one seeded order; even positions are half 0, odd ones half 1. Merging is
     exact for everything but the float64 sums, whose grouping is fixed by merging in shard order. Memory:
-    neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come.
+    neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come; classes are
+    labels and predictions that occur.
 
     halves: the strongest images of each half; total, active (N,): sums over images; class_sums:
     per (kind, class); profile: activations (N,) float16 per sampled position; predictions, skipped: per

@@ -17,6 +17,7 @@ Consumer = Callable[[str, Tensor], Tensor | None]
 
 
 MARGIN = 1e-4
+"""Distance to a clamp's bounds, in units of activation: gradients pass, values stay what they are."""
 
 
 class LastLayerReached(Exception):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from neurocarto.errors import ImagesError
 
@@ -20,6 +21,22 @@ MAX_PIXELS = 100_000_000
 MAX_ELONGATION = 50
 """Long side over short side. Beyond it the crop shows next to nothing, and fitting the short side to the
 network would need gigabytes for a file of a few hundred bytes."""
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each EXIF orientation upright."""
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, TypeError, struct.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""What Pillow raises on files that are damaged or lie about themselves."""
 PREVIEW_SIDE = 224
 PREVIEW_QUALITY = 70
 
@@ -61,19 +78,30 @@ def list_images(folder: Path | str) -> ImageSet:
     ImagesError when there is no such folder or it holds fewer than ten image files.
     """
     source = Path(folder)
-    if not source.is_dir():
-        raise ImagesError(f"{source} is not a folder; give the folder that holds the images")
-    paths = sorted(
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    try:
+        if not source.is_dir():
+            raise ImagesError(f"{source} is not a folder; give the folder that holds the images")
+        paths = sorted(
+            path.relative_to(source).as_posix()
+            for path in source.rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+    except OSError as error:
+        raise ImagesError(f"{source} cannot be listed: {error.strerror}; name a folder that you may read") from error
+    for path in paths:
+        if _is_mangled(path):
+            raise ImagesError(f"the file name {path!r} is not text in UTF-8; rename the file")
     if len(paths) < MIN_IMAGES:
         raise ImagesError(
             f"{source} holds {len(paths)} image files ({', '.join(sorted(SUFFIXES))}); at least {MIN_IMAGES} are needed"
         )
     labels = tuple(path.split("/")[0] if "/" in path else None for path in paths)
     return ImageSet(source, tuple(paths), labels, _fingerprint(source, paths))
+
+
+def _is_mangled(name: str) -> bool:
+    """Whether a name holds bytes that are not UTF-8, which Python keeps as surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _fingerprint(source: Path, paths: Sequence[str]) -> str:
@@ -84,7 +112,7 @@ def _fingerprint(source: Path, paths: Sequence[str]) -> str:
                 content = hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             content = str(error).encode()
-        total.update(path.encode("utf-8", "surrogateescape") + b"\0" + content)
+        total.update(path.encode() + b"\0" + content)
     return total.hexdigest()
 
 
@@ -97,9 +125,10 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as file:
             if max(file.size) > MAX_ELONGATION * min(file.size):
                 raise ValueError(f"{file.width} x {file.height} pixels is more elongated than {MAX_ELONGATION} to 1")
-            image = _eight_bits(ImageOps.exif_transpose(file))
+            turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
+            image = _eight_bits(file if turn is None else file.transpose(turn))
             return _over_white(image) if image.has_transparency_data else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except UNREADABLE as error:
         raise ImagesError(f"{path.name}: {_reason(error)}") from error
 
 

@@ -20,6 +20,9 @@ from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, Layer, layer_slices
 from neurocarto.settings import RunSettings
 
+VERSION = 1
+"""Version of the algorithm; part of cache keys."""
+
 SAMPLE = 64
 
 

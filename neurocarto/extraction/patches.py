@@ -21,6 +21,9 @@ from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, Layer, TopActivations, layer_slices
 from neurocarto.settings import RunSettings
 
+VERSION = 1
+"""Version of the algorithm; part of cache keys."""
+
 PEAKS_PER_LAYER = 16
 LARGEST_AREA = 0.35
 """Share of the input that a box may cover at most: a box of everything explains nothing."""

@@ -60,8 +60,14 @@ def write_run(
 
 def refuse_occupied(out: Path) -> None:
     """Raise RunError when `out` holds something that a run would overwrite, or lies where none can be written."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        occupied = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
+    except OSError as error:
+        raise RunError(f"the run cannot be written to {out}: {error.strerror}; name another folder") from error
+    if occupied:
         raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
+    if out.exists() and out.samefile(Path.cwd()):
+        raise RunError(f"{out} is the folder you are in, which cannot be replaced; name a new folder")
     nearest = next(parent for parent in out.absolute().parents if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise RunError(f"the run cannot be written to {out}: {nearest} is no folder that you may write to")
@@ -295,10 +301,13 @@ def _content_problems(run: Run) -> Iterator[str]:
     for name in ARRAYS:
         if run.array(name).dtype != np.float32:
             yield f"{name}.npy: type {run.array(name).dtype}, not float32"
+    shown = pq.read_table(run.folder / PREVIEW_FILE, columns=["image"])["image"].to_pandas()
     pointers: list[tuple[str, str, pd.Series, set[object]]] = [
         ("neurons", "cluster", clusters["cluster"], {-1}),
         ("examples", "neuron", neurons["neuron"], set()),
         ("examples", "image", images["image"], set()),
+        ("examples", "image", shown, set()),
+        ("clusters", "layer", pd.Series([layer.name for layer in layers]), set()),
         ("importance", "class", run.classes["class"], set()),
         ("importance", "cluster", clusters["cluster"], set()),
         ("influence", "class", run.classes["class"], {""}),

@@ -121,8 +121,3 @@ def _null_scores(ranks: npt.NDArray[np.float32], size: int, settings: RunSetting
 def _exceedance(score: FloatArray, null: FloatArray) -> FloatArray:
     at_least = len(null) - np.searchsorted(null, score, side="left")
     return (1.0 + at_least) / (1.0 + len(null))
-
-
-def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataFrame:
-    """Return the rows that count as important: above chance, below the false discovery rate."""
-    return importance[(importance["q_value"] <= false_discovery_rate) & (importance["score"] > 0.5)]

@@ -4,6 +4,8 @@ The weight of an edge estimates how much of the target's activation would be los
 were replaced by their mean maps: to first order the gradient of the target with respect to the source's
 channels, times the channels' distance from their means ("gradient × activation"), relative to the
 target's activation. It is negative where the source inhibits. The manifest says that it is an estimate.
+A cluster's activation is here the mean of its channels over the map, each relative to its maximum; the
+class's own output is its logit above the mean of all logits; mean maps are over the sampled images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,16 +20,18 @@ from torch import Tensor
 from neurocarto.extraction.hooks import inside_clamp, layer_outputs
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
-from neurocarto.records import Extraction, Layer, layer_slices
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, Layer, important, layer_slices
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.importance import class_images, important
+from neurocarto.summarisation.importance import class_images
 
 VERSION = 1
 """Version of the algorithm; part of cache keys."""
 
 METHOD = "gradient"
-ALL_IMAGES = ""
-CLASS_OUTPUT = -1
+NOTE = (
+    "an estimate to first order, not an intervention: gradient x activation against the mean maps of the sampled "
+    "images; a target's activation is its mean over the map, the class's own output its logit above the mean logit"
+)
 _RESAMPLES = 200
 _INTERVAL = (2.5, 97.5)
 _COLUMNS = ["class", "source", "target", "weight", "low", "high"]
@@ -158,7 +162,7 @@ class _Tracer:
             for source, members in self._members(study, layer).items():
                 drops.setdefault((source, target), []).extend(drop[:, members].sum(1).tolist())
 
-        for batch in self._batches(study.images):
+        for batch in self._batches(study.images) if study.clusters else ():
             leaf: dict[str, Tensor] = {}
 
             def visit(name: str, output: Tensor, leaf: dict[str, Tensor] = leaf) -> Tensor:

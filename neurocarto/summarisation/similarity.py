@@ -16,6 +16,9 @@ from datasketch import MinHash
 
 from neurocarto.records import TopActivations
 
+VERSION = 1
+"""Version of the algorithm; part of cache keys."""
+
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
 

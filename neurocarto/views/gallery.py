@@ -13,7 +13,7 @@ from neurocarto.views.palette import layer_colours
 from neurocarto.views.patches import Patches
 
 QUALITY = {
-    "similarity": ("similarity", "least similarity of two members", ".2f"),
+    "similarity": ("similarity", "mean similarity of two members", ".2f"),
     "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place", ".2f"),
     "shared_images": ("shared images", "images among the strongest of two members, on average", ".0f"),
 }
@@ -39,7 +39,7 @@ class Gallery:
         found = self._lookup.members(cluster)
         rows = [self._member(int(neuron), patches) for neuron in found[:members]]
         rest = len(found) - members
-        more = f'<p class="nc-note">and {rest:,} more neurons, less strongly activated</p>' if rest > 0 else ""
+        more = f'<p class="nc-note">and {rest:,} more neurons</p>' if rest > 0 else ""
         return (
             f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self._heading(cluster, True)}'
             f'{self._evidence(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
@@ -48,13 +48,16 @@ class Gallery:
     def neuron(self, neuron: int, patches: int = 24) -> str:
         """Return a neuron's card: statistics, the way to its cluster, and its strongest patches."""
         row, cluster = self._lookup.run.neurons.iloc[neuron], int(self._lookup.neuron_cluster[neuron])
-        if self._lookup.silent[neuron]:
-            body = '<p class="nc-note">This neuron never fired on these images, so it has no example patches.</p>'
+        strip = self._strip(self._lookup.examples(neuron, patches), 96)
+        if strip:
+            body = f'<div class="nc-strip nc-large">{strip}</div>'
         else:
-            body = f'<div class="nc-strip nc-large">{self._strip(self._lookup.examples(neuron, patches), 96)}</div>'
+            body = '<p class="nc-note">This neuron never fired on these images, so it has no example patches.</p>'
+        if strip and self._lookup.silent[neuron]:
+            body = '<p class="nc-note">This neuron fires alike on all images, so its patches say little.</p>' + body
         facts = (
             f"highest activation {row.max_activation:.3g} · mean {row.mean_activation:.3g} · "
-            f"active on {row.active_fraction:.0%} of positions and images"
+            f"active on {row.active_fraction:.0%} of the images"
         )
         home = (
             f'<button type="button" class="nc-link" data-cluster="{cluster}">'

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from pyvis.network import Network
 
-from neurocarto.views.graph_layout import CLASS_NODE, Row, choose_clusters, choose_edges, order_rows, positions
-from neurocarto.views.lookup import ALL_IMAGES, Lookup, table_rows
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
+from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions
+from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import layer_colours
 from neurocarto.views.patches import Patches
 
@@ -46,13 +47,13 @@ def graph(
     for row in rows:
         for cluster in row.clusters:
             _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
-    if (edges["target"] == CLASS_NODE).any():
+    if (edges["target"] == CLASS_OUTPUT).any():
         network.add_node(
-            CLASS_NODE, label=wrapped(class_, 24), shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
+            CLASS_OUTPUT, label=wrapped(class_, 24), shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
             font={"size": 18}, physics=False, title="",
         )  # fmt: skip
     else:
-        edges = edges[edges["target"] != CLASS_NODE]
+        edges = edges[edges["target"] != CLASS_OUTPUT]
     _add_edges(network, edges)
     nodes, links, *_ = network.get_network_data()
     return {

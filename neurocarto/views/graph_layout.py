@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neurocarto.records import CLASS_OUTPUT
 from neurocarto.views.lookup import Lookup
 
-CLASS_NODE = -1
-"""The target of edges into the class's own output."""
 SWEEPS = 6
 
 
@@ -37,11 +36,11 @@ def choose_clusters(lookup: Lookup, strengths: Mapping[int, float], layers: Sequ
 def choose_edges(edges: pd.DataFrame, rows: Sequence[Row], per_node: int) -> pd.DataFrame:
     """Return the edges between shown clusters that are among the strongest `per_node` of their source or target."""
     shown = {cluster for row in rows for cluster in row.clusters}
-    kept = edges[edges["source"].isin(shown) & edges["target"].isin(shown | {CLASS_NODE})]
+    kept = edges[edges["source"].isin(shown) & edges["target"].isin(shown | {CLASS_OUTPUT})]
     strength = kept["weight"].abs()
     out_rank = strength.groupby(kept["source"]).rank(ascending=False, method="first")
     in_rank = strength.groupby(kept["target"]).rank(ascending=False, method="first")
-    into_class = kept["target"] == CLASS_NODE
+    into_class = kept["target"] == CLASS_OUTPUT
     return kept[(out_rank <= per_node) | ((in_rank <= per_node) & ~into_class)].reset_index(drop=True)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurocarto.records import FloatArray
-from neurocarto.views.lookup import ALL_IMAGES, BoolArray, Lookup
+from neurocarto.records import ALL_IMAGES, FloatArray
+from neurocarto.views.lookup import BoolArray, Lookup
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from neurocarto.records import layer_slices
+from neurocarto.records import ALL_IMAGES, important, layer_slices
 from neurocarto.runs.store import Run
 
 BoolArray = npt.NDArray[np.bool_]
-ALL_IMAGES = ""
 """The name under which influence over all images is stored, and the class that means "no class"."""
 
 
@@ -107,6 +106,10 @@ class Lookup:
         return self.run.examples["image"].to_numpy()
 
     @cached_property
+    def _example_ranks(self) -> npt.NDArray[np.int16]:
+        return self.run.examples["rank"].to_numpy()
+
+    @cached_property
     def _example_activations(self) -> npt.NDArray[np.float32]:
         return self.run.examples["activation"].to_numpy()
 
@@ -132,8 +135,9 @@ class Lookup:
         return self.run.examples.iloc[rows[np.sort(first)[:count]]]
 
     def _strongest_rows(self, begin: int, end: int, count: int) -> npt.NDArray[np.int64]:
-        order = np.argsort(-self._example_activations[begin:end], kind="stable")[:count]
-        return begin + order
+        """The strongest of both halves. Where a clamp makes activations equal, the halves take turns by rank."""
+        own = slice(begin, end)
+        return begin + np.lexsort((self._example_ranks[own], -self._example_activations[own]))[:count]
 
     def important(self, class_: str) -> pd.DataFrame:
         """Return a class's important clusters (cluster, score, q_value, effect), best first.
@@ -148,7 +152,7 @@ class Lookup:
         """All classes' important clusters, and each class's rows in it."""
         table = self.run.importance
         rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
-        kept = table[(table["q_value"] <= rate) & (table["score"] > 0.5)].sort_values("rank", kind="stable")
+        kept = important(table, rate).sort_values("rank", kind="stable")
         rows = {str(name): np.asarray(at) for name, at in kept.groupby("class", sort=False).indices.items()}
         return kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
 

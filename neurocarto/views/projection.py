@@ -21,7 +21,8 @@ TRACES = ("all", "context", "selected", "neuron")
 def figure(lookup: Lookup) -> dict[str, Any]:
     """Return the figure as plain JSON data: one trace with all neurons in row order, and three empty ones above.
 
-    A point's number is its neuron's number; neurons that never fired have no place and leave a gap.
+    A point's number is its neuron's number; neurons without a place (they never fired, or fire alike on all
+    images) leave a gap.
     """
     colours = lookup.neuron_layer.astype(np.uint8 if len(lookup.layers) < 256 else np.int16)
     layered = {"cmin": -0.5, "cmax": len(lookup.layers) - 0.5, "colorscale": colour_scale(len(lookup.layers), "light")}

@@ -46,8 +46,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 
 def _extract(model: Model, images: ImageSet, **settings: int) -> Extraction:
-    knobs = {"threads": 1, "batch_size": 4, "top_k": 9, "examples": 5, "profile_images": 12, **settings}
-    return extract(model, describe_layers(model), images, RunSettings(**knobs), lambda _: None)
+    knobs = {"threads": 1, "batch_size": 4, "top_k": 9, "examples": 5, "profile_images": 12, "min_class_images": 2}
+    return extract(model, describe_layers(model), images, RunSettings(**{**knobs, **settings}), lambda _: None)
 
 
 def test_shards_end_at_their_size_and_where_a_snapshot_is_due():
@@ -97,7 +97,9 @@ def test_the_sample_is_spread_over_the_labels(small: Model, images: ImageSet):
     assert result.images.loc[result.profile_images, "label"].value_counts().tolist() == [4, 4, 4]
     assert np.array_equal(np.sort(result.profile_images), result.profile_images)
     order = np.arange(60)
-    assert _sample(images, order, 60) == frozenset(range(60))
+    assert _sample(images, order, RunSettings(profile_images=60)) == frozenset(range(60))
+    few = RunSettings(profile_images=10, min_class_images=7)
+    assert len(_sample(images, order, few)) == 3 * 7  # enough to judge each of the three labels
 
 
 def test_too_few_readable_images_are_refused(small: Model, tmp_path: Path):

@@ -1,4 +1,5 @@
 import io
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -315,3 +316,30 @@ def test_a_preview_is_a_small_webp_of_the_same_shape(size: tuple[int, int], smal
     assert max(shown.size) <= PREVIEW_SIDE
     assert image.size == size
     assert shown.getpixel((0, 0))[0] > 200
+
+
+@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+def test_damaged_exif_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """Its tags cannot be written again; the pixels are whole."""
+    path = tmp_path / "damaged.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x8298] = "somebody"
+    Image.new("RGB", (30, 20), "red").save(path, exif=exif)
+    data = path.read_bytes()
+    entry = data.index(bytes.fromhex("8298") if b"MM" in data[:40] else bytes.fromhex("9882"))
+    path.write_bytes(data[: entry + 2] + b"\x00\x0c" + data[entry + 4 :])  # a copyright that claims to be a double
+    assert open_image(path).size == (20, 30)
+
+
+def test_names_that_are_not_text_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    for i in range(10):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{i}.png")
+    os.rename(tmp_path / "0.png", os.fsencode(tmp_path) + b"/\xff.png")
+    with pytest.raises(ImagesError, match="not text in UTF-8; rename the file"):
+        list_images(tmp_path)
+
+
+def test_a_path_that_is_too_long_is_refused_in_words() -> None:
+    with pytest.raises(ImagesError, match="cannot be listed"):
+        list_images(Path("x" * 300))

@@ -19,7 +19,16 @@ from synthetic import write_synthetic_run
 from neurocarto.errors import RunError
 from neurocarto.records import SCHEMAS
 from neurocarto.runs.manifest import Manifest
-from neurocarto.runs.store import ARRAYS, PREVIEW_FILE, PREVIEW_ROWS, Run, check_run, find_runs, write_run
+from neurocarto.runs.store import (
+    ARRAYS,
+    PREVIEW_FILE,
+    PREVIEW_ROWS,
+    Run,
+    check_run,
+    find_runs,
+    refuse_occupied,
+    write_run,
+)
 
 FILES = [*(f"{name}.parquet" for name in SCHEMAS), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE]
 PREVIEWS = [(image, f"picture {image}".encode()) for image in range(0, 3 * PREVIEW_ROWS, 2)]
@@ -52,6 +61,10 @@ def run(planted: Path, tmp_path: Path) -> Path:
 
 def content(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, np.ndarray]]:
     return {name: run.table(name) for name in SCHEMAS}, {name: run.array(name) for name in ARRAYS}
+
+
+def pictures(run: Run) -> list[tuple[int, bytes]]:
+    return [(image, run.preview(image) or b"") for image in sorted(run.examples["image"].unique().tolist())]
 
 
 def seal(folder: Path, name: str) -> None:
@@ -126,7 +139,8 @@ def test_any_numbers_and_texts_survive(
 def test_readers_accept_columns_arrays_and_files_they_do_not_know(planted: Path, tmp_path: Path) -> None:
     tables, arrays = content(Run(planted))
     tables["clusters"] = tables["clusters"].assign(later="new", many=[[1.0, 2.0]] * len(tables["clusters"]))
-    out = write_run(tmp_path / "more", Run(planted).manifest, tables, {**arrays, "later": np.ones(3)}, [])
+    previews = pictures(Run(planted))
+    out = write_run(tmp_path / "more", Run(planted).manifest, tables, {**arrays, "later": np.ones(3)}, previews)
     (out / "names.json").write_text("{}")
     assert check_run(out) == []
     assert Run(out).clusters["later"].eq("new").all()
@@ -163,7 +177,19 @@ class TestWriting:
         tables, arrays = content(Run(planted))
         (tmp_path / "empty").mkdir()
         for out in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):
-            assert check_run(write_run(out, Run(planted).manifest, tables, arrays, [])) == []
+            assert check_run(write_run(out, Run(planted).manifest, tables, arrays, pictures(Run(planted)))) == []
+
+    def test_a_link_and_the_folder_one_is_in_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        for out, why in ((tmp_path / "link", "already there"), (Path(), "the folder you are in")):
+            with pytest.raises(RunError, match=why):
+                refuse_occupied(out)
+
+    def test_a_name_that_is_too_long_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="name another folder"):
+            refuse_occupied(tmp_path / ("x" * 300))
 
     @pytest.mark.parametrize("error", [ZeroDivisionError("midway"), KeyboardInterrupt()])
     def test_nothing_is_left_or_visible_when_writing_fails_midway(

@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from neurocarto.records import Extraction
+from neurocarto.records import Extraction, important
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.importance import (
     class_images,
     cluster_activations,
     find_classes,
-    important,
     judge_importance,
 )
 

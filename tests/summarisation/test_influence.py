@@ -1,6 +1,5 @@
 """In a linear network the first-order estimate is the truth: it must equal the intervention."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +11,9 @@ from neurocarto.engine.local import extract
 from neurocarto.extraction.hooks import describe_layers, layer_outputs
 from neurocarto.extraction.images import ImageSet, Preprocessing, list_images
 from neurocarto.extraction.models import Model
-from neurocarto.records import Extraction
+from neurocarto.records import CLASS_OUTPUT, Extraction
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.influence import CLASS_OUTPUT, measure_influence
+from neurocarto.summarisation.influence import measure_influence
 
 SETTINGS = RunSettings(threads=1, batch_size=5, influence_images=6)
 CLUSTER = np.array([0, 0, 1, -1, 2, 3, 3], np.int32)  # layer a: {0, 1}, {2}, 3 alone; layer b: {0}, {1, 2}

@@ -1,8 +1,8 @@
 import json
 
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph import EDGE_WIDTHS, NODE_SIZES, graph, wrapped
-from neurocarto.views.graph_layout import CLASS_NODE
-from neurocarto.views.lookup import ALL_IMAGES, Lookup
+from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 
 
@@ -16,7 +16,7 @@ def test_the_graph_is_plain_json_with_fixed_places(lookup: Lookup, patches: Patc
 
 def test_nodes_are_the_important_clusters_with_their_picture_and_size(lookup: Lookup, patches: Patches) -> None:
     content = graph(lookup, patches, class_="birds")
-    clusters = [node for node in content["nodes"] if node["id"] != CLASS_NODE]
+    clusters = [node for node in content["nodes"] if node["id"] != CLASS_OUTPUT]
     assert {node["id"] for node in clusters} <= set(lookup.important("birds")["cluster"])
     assert all(node["image"].startswith("data:image/webp") for node in clusters)
     low, high = NODE_SIZES
@@ -26,10 +26,10 @@ def test_nodes_are_the_important_clusters_with_their_picture_and_size(lookup: Lo
 def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup, patches: Patches) -> None:
     content = graph(lookup, patches, class_="birds", per_layer=9)
     top = min(content["nodes"], key=lambda node: node["y"])
-    assert top["id"] == CLASS_NODE
-    assert CLASS_NODE in {edge["to"] for edge in content["edges"]}
+    assert top["id"] == CLASS_OUTPUT
+    assert CLASS_OUTPUT in {edge["to"] for edge in content["edges"]}
     without = graph(lookup, patches, class_="fish")
-    assert CLASS_NODE not in {node["id"] for node in without["nodes"]}
+    assert CLASS_OUTPUT not in {node["id"] for node in without["nodes"]}
 
 
 def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Lookup, patches: Patches) -> None:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from neurocarto.views.lookup import ALL_IMAGES, Lookup
+from neurocarto.records import ALL_IMAGES
+from neurocarto.views.lookup import Lookup
 
 
 def test_neurons_carry_their_layer_and_name(lookup: Lookup) -> None:
@@ -52,3 +53,9 @@ def test_strengths_lie_between_0_and_1_and_fall(lookup: Lookup, class_: str) -> 
     assert 0 <= min(values) <= max(values) <= 1
     assert values == sorted(values, reverse=True)
     assert -1 not in lookup.strengths(class_)
+
+
+def test_saturated_examples_of_both_halves_take_turns(lookup: Lookup):
+    first = lookup.examples(0, 4)  # rank by rank the halves of the synthetic run are equally strong
+    assert first["rank"].tolist() == [0, 0, 1, 1]
+    assert sorted(first["half"].tolist()[:2]) == [0, 1]
