@@ -261,7 +261,7 @@ def test_an_error_after_the_pass_leaves_nothing(photos: Path, tmp_path: Path, mo
     def fail(*_: object) -> None:
         raise NeurocartoError("late")
 
-    monkeypatch.setattr("neurocarto.pipeline.measure_boxes", fail)
+    monkeypatch.setattr("neurocarto.extraction.patches.measure_boxes", fail)
     with pytest.raises(NeurocartoError, match="late"):
         run(NETWORK, photos, tmp_path / "run", SMALL)
     assert list(tmp_path.iterdir()) == []
