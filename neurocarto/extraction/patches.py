@@ -79,7 +79,10 @@ def _gradient_mass(
 def _radial_mass(
     mass: Tensor, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:
-    """Share of mass (peaks, S, S) in the squares of half-side 1 … S around places given as fractions."""
+    """Share of mass (peaks, S, S) in the squares of half-side 1 … S around places given as fractions.
+
+    Peaks without any mass are left out.
+    """
     size = mass.shape[-1]
     centres = np.arange(size) + 0.5
     result = np.empty((len(mass), size))
@@ -87,7 +90,8 @@ def _radial_mass(
         distance = np.maximum(abs(centres - row)[:, None], abs(centres - column)[None, :])
         rings = np.minimum(distance, size - 0.5).astype(int)
         result[peak] = np.bincount(rings.ravel(), mass[peak].double().numpy().ravel(), minlength=size).cumsum()
-    return result / np.maximum(result[:, -1:], 1e-30)
+    depends = result[:, -1] > 0  # a constant channel has a peak that depends on nothing
+    return result[depends] / result[depends, -1:]
 
 
 def _side(masses: npt.NDArray[np.float64], share: float) -> float:

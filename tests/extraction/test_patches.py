@@ -112,10 +112,11 @@ def test_boxes_grow_with_depth_and_stay_small(model: Model, pasted):
 
 
 def test_mass_is_counted_in_squares_around_the_peak():
-    mass = torch.zeros(1, 8, 8)
+    mass = torch.zeros(2, 8, 8)  # the second peak is a constant channel's
     mass[0, 4, 4] = 3  # the cell just right of and below the middle
     mass[0, 0, 4] = 1
-    share = _radial_mass(mass, np.array([0.5], np.float32), np.array([0.5], np.float32))
+    share = _radial_mass(mass, np.array([0.5, 0.5], np.float32), np.array([0.5, 0.5], np.float32))
+    assert len(share) == 1
     assert share[0].tolist() == [0.75, 0.75, 0.75, 1, 1, 1, 1, 1]
     assert _side(share, 0.7) == 2.0
     assert _side(share, 0.8) == pytest.approx(8 * LARGEST_AREA**0.5)  # eight pixels would be too large
