@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 from neurocarto import __version__
 from neurocarto.engine import local
 from neurocarto.extraction import offsets, patches
-from neurocarto.extraction.hooks import describe_layers
 from neurocarto.extraction.images import ImageSet, list_images, preview
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer

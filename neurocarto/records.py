@@ -17,8 +17,23 @@ ALL_IMAGES = ""
 CLASS_OUTPUT = -1
 """In place of a cluster, as the target of influence: the class's own output."""
 
+Clamp = tuple[float | None, float | None]
+"""Bounds (low, high) that a layer's output is clamped to; None where there is none on that side."""
+
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a network can be hooked: a module's path, what its output is clamped to, the layout of that output.
+
+    layout None: to be found out by running the network.
+    """
+
+    name: str
+    clamp: Clamp | None = None
+    layout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,9 +41,11 @@ class Layer:
     """One hooked layer.
 
     name: module path in the model; channels: its neurons; map_height, map_width: cells of its
-    activation maps; layout: axes of the module's output ("BCHW"); clamp: (low, high) that the output
-    is clamped to, or None; receptive_field: side of the theoretical field in input pixels, None when
-    unknown; example_box: side of the example box in input pixels, None before it is measured.
+    activation maps; layout: axes of the module's output (extraction/layouts.py); clamp: what the output
+    is clamped to, or None; signed: whether outputs have no rest at zero, as linear bottlenecks and residual
+    streams: there active means above the neuron's own mean; receptive_field: side of the theoretical field
+    in input pixels, None when unknown or unbounded; example_box: side of the example box in input pixels,
+    None before it is measured.
     """
 
     name: str
@@ -36,7 +53,8 @@ class Layer:
     map_height: int
     map_width: int
     layout: str = "BCHW"
-    clamp: tuple[float, float] | None = None
+    clamp: Clamp | None = None
+    signed: bool = False
     receptive_field: int | None = None
     example_box: float | None = None
 

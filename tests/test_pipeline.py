@@ -10,8 +10,9 @@ from conftest import BROKEN, SMALL
 
 from neurocarto.engine import local
 from neurocarto.errors import ImagesError, NeurocartoError
-from neurocarto.extraction.hooks import describe_layers, layer_outputs
+from neurocarto.extraction.hooks import layer_outputs
 from neurocarto.extraction.images import list_images, open_image
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.pipeline import ALGORITHMS, PACKAGES, run, run_id
 from neurocarto.progress import Progress
@@ -94,7 +95,7 @@ class TestManifest:
 
     def test_it_says_where_to_hook_every_layer(self, made: Run, model: Model) -> None:
         layers = made.manifest.layers
-        assert [layer.name for layer in layers] == list(model.layers)
+        assert [layer.name for layer in layers] == [site.name for site in model.sites]
         modules = dict(model.module.named_modules())
         for layer in layers:
             assert layer.channels == modules[layer.name].num_features
@@ -185,7 +186,7 @@ def maps(made: Run, model: Model, photos: Path) -> list[dict[str, torch.Tensor]]
     def keep(name: str, output: torch.Tensor) -> None:
         found[-1][name] = output[0].clamp(*clamps[name])
 
-    with torch.inference_mode(), layer_outputs(model.module, clamps, keep):
+    with torch.inference_mode(), layer_outputs(model.module, made.manifest.layers, keep):
         for path in made.images["path"]:
             found.append({})
             pixels = model.preprocessing.pixels(open_image(photos / path))

@@ -62,8 +62,8 @@ def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: 
         cells[image, rows.start + channel] = output[image, channel].flatten(1).argmax(1).to(torch.int32)
         peaks[:, rows] = maxima
 
-    with layer_outputs(model.module, slices, read):
-        logits = model.module(inputs)
+    with layer_outputs(model.module, layers, read):
+        logits = model.logits(inputs)
     if not torch.isfinite(peaks).all():
         raise ModelError(f"{model.name} gives activations that are not finite numbers; check its weights")
     return Batch(positions, peaks, cells, logits)
@@ -164,7 +164,8 @@ class Activity:
 
 def clamp_bounds(layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
     """Return the lower and upper clamp of every neuron, (N,) each, infinite where there is none."""
-    clamps = [layer.clamp or (-torch.inf, torch.inf) for layer in layers]
+    bounds = [layer.clamp or (None, None) for layer in layers]
+    clamps = [(-torch.inf if low is None else low, torch.inf if high is None else high) for low, high in bounds]
     channels = torch.tensor([layer.channels for layer in layers])
     low, high = torch.tensor(clamps).T.repeat_interleave(channels, dim=1)
     return low, high

@@ -1,4 +1,4 @@
-"""Image folders: finding the files, opening them as a person sees them, fitting them to a network."""
+"""Image folders: finding the files, opening them as a person sees them."""
 
 import hashlib
 import io
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from neurocarto.errors import ImagesError
@@ -152,52 +151,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow can read"
     return str(error) or type(error).__name__
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes a network's input: shorter side to `resize`, centre crop to `size`, normalise.
-
-    resize, size in pixels; mean, std per channel, on values in 0 … 1.
-    """
-
-    resize: int
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Return the part of the image that the network sees, (size, size, 3)."""
-        (width, left), (height, top) = (self._axis(side, min(image.size)) for side in image.size)
-        resized = image.resize((int(width), int(height)), Image.Resampling.BICUBIC)
-        return np.array(resized.crop((int(left), int(top), int(left) + self.size, int(top) + self.size)))
-
-    def normalise(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Turn pixels (B, size, size, 3) into the network's input (B, 3, size, size), channels last."""
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        scaled = torch.from_numpy(pixels).to(torch.float32).div_(255)
-        return scaled.sub_(mean).div_(std).permute(0, 3, 1, 2)  # (B, 3, H, W), channels-last in memory
-
-    def to_original(
-        self, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], width: npt.ArrayLike, height: npt.ArrayLike
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Map points of the input (pixels) to the upright original image.
-
-        Returns x and y in pixels of the original, and the original's pixels per input pixel.
-        """
-        width, height = np.asarray(width), np.asarray(height)
-        shorter = np.minimum(width, height)
-        (new_width, left), (new_height, top) = self._axis(width, shorter), self._axis(height, shorter)
-        return (
-            ((x + left) * width / new_width).astype(np.float32),
-            ((y + top) * height / new_height).astype(np.float32),
-            (shorter / self.resize).astype(np.float32),
-        )
-
-    def _axis(self, side: npt.ArrayLike, shorter: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Resized length of a side, and where the crop begins on it."""
-        length = np.maximum(self.size, np.rint(np.asarray(side) * self.resize / np.asarray(shorter))).astype(np.int64)
-        return length, (length - self.size) // 2
 
 
 def preview(image: Image.Image) -> bytes:

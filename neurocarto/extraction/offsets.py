@@ -41,7 +41,7 @@ def measure_offsets(
     shown = extraction.profile[chosen].astype(np.float32)
     best = (shown + rng.random(shown.shape, np.float32) * 1e-3).argmax(0)  # saturated neurons have many equals
     files = images.indices(extraction.images["path"])[extraction.profile_images[chosen]]
-    inputs = model.preprocessing.normalise(np.stack([model.preprocessing.pixels(images.open(file)) for file in files]))
+    inputs = model.inputs([images.open(file) for file in files])
     offsets = np.zeros((len(best), 2), np.float32)
     slices = layer_slices(extraction.layers)
     before: Layer | None = None
@@ -75,8 +75,7 @@ def _run_between(model: Model, batch: Tensor, before: Layer | None, layer: Layer
         source = inside_clamp(output, before.clamp if before else None).detach().requires_grad_()
         return source
 
-    names = [before.name, layer.name] if before else [layer.name]
-    with layer_outputs(model.module, names, visit), suppress(LastLayerReached):
+    with layer_outputs(model.module, [before, layer] if before else [layer], visit), suppress(LastLayerReached):
         model.module(inputs)
     return found[0], source
 

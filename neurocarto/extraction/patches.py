@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from neurocarto.extraction.hooks import outputs_until
-from neurocarto.extraction.images import ImageSet, Preprocessing
+from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
+from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import Extraction, Layer, TopActivations, layer_slices
 from neurocarto.settings import RunSettings
 
@@ -66,9 +67,8 @@ def _gradient_mass(
     """Share of the input gradient of each neuron's strongest peak within r pixels of it, (peaks, size)."""
     top = extraction.whole
     files = images.indices(extraction.images["path"])[top.images[neurons, 0]]
-    pixels = [model.preprocessing.pixels(images.open(file)) for file in files]
-    inputs = model.preprocessing.normalise(np.stack(pixels)).requires_grad_()
-    output = outputs_until(model.module, inputs, [layer.name])[layer.name]
+    inputs = model.inputs([images.open(file) for file in files]).requires_grad_()
+    output = outputs_until(model.module, inputs, [layer])[layer.name]
     rows = torch.from_numpy((top.rows[neurons, 0] * layer.map_height).astype(np.int64))
     columns = torch.from_numpy((top.columns[neurons, 0] * layer.map_width).astype(np.int64))
     peaks = output[torch.arange(len(neurons)), torch.from_numpy(channels), rows, columns]

@@ -108,5 +108,5 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
     known = {name: entry[name] for name in Layer.__dataclass_fields__ if name in entry}
     if known.get("clamp") is not None:
         low, high = known["clamp"]
-        known["clamp"] = (float(low), float(high))
+        known["clamp"] = (None if low is None else float(low), None if high is None else float(high))
     return Layer(**known)

@@ -142,7 +142,7 @@ class _Tracer:
         def add(name: str, output: Tensor) -> None:
             sums[name] = sums.get(name, 0) + self._clamped(name, output).sum(0, dtype=torch.float64)
 
-        with torch.inference_mode(), layer_outputs(self._model.module, self._slices, add):
+        with torch.inference_mode(), layer_outputs(self._model.module, self._layers.values(), add):
             for batch in self._batches(images):
                 self._model.module(batch)
         self._means = {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
@@ -174,8 +174,8 @@ class _Tracer:
                 leaf[name] = activations.detach().requires_grad_()
                 return leaf[name]
 
-            with layer_outputs(self._model.module, self._slices, visit):
-                logits = self._model.module(batch)
+            with layer_outputs(self._model.module, self._layers.values(), visit):
+                logits = self._model.logits(batch)
             for last, source in leaf.items():
                 if study.outputs and study.clusters.get(last):
                     collect(CLASS_OUTPUT, logits[:, study.outputs].mean(1) - logits.mean(1), last, source)
@@ -195,10 +195,9 @@ class _Tracer:
         return inside_clamp(output, self._layers[name].clamp)
 
     def _batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
-        preprocessing = self._model.preprocessing
         for begin in range(0, len(images), self._batch_size):
-            files = [self._files[image] for image in images[begin : begin + self._batch_size]]
-            yield preprocessing.normalise(np.stack([preprocessing.pixels(self._images.open(int(f))) for f in files]))
+            files = self._files[images[begin : begin + self._batch_size]]
+            yield self._model.inputs([self._images.open(file) for file in files.tolist()])
 
 
 def _relative(

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from neurocarto.engine.local import _sample, extract, shard_bounds
 from neurocarto.errors import ImagesError
-from neurocarto.extraction.hooks import describe_layers
-from neurocarto.extraction.images import ImageSet, Preprocessing, list_images
+from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
-from neurocarto.records import Extraction
+from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.records import Extraction, Site
 from neurocarto.settings import RunSettings
 
 SAMPLE_IMAGES = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
@@ -31,7 +32,7 @@ class Small(nn.Module):
 @pytest.fixture(scope="module")
 def small() -> Model:
     preprocessing = Preprocessing(resize=12, size=12, mean=(0.5,) * 3, std=(0.5,) * 3)
-    return Model("small", Small().requires_grad_(False), {"a": None, "b": None}, preprocessing, tuple("wxyz"), "", "")
+    return Model("small", Small().requires_grad_(False), (Site("a"), Site("b")), preprocessing, tuple("wxyz"), "", "")
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from neurocarto.errors import ModelError
-from neurocarto.extraction.hooks import describe_layers, layer_outputs, outputs_until
-from neurocarto.extraction.images import Preprocessing
+from neurocarto.extraction.hooks import layer_outputs, outputs_until
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import MODELS, Model, load_model
+from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.records import Layer, Site
 
 PREPROCESSING = Preprocessing(resize=32, size=32, mean=(0, 0, 0), std=(1, 1, 1))
 
@@ -34,6 +36,10 @@ def _chain() -> nn.Sequential:
     )
 
 
+def layers(*names: str) -> list[Layer]:
+    return [Layer(name, 1, 1, 1) for name in names]
+
+
 def _hooks(module: nn.Module) -> int:
     return sum(len(child._forward_hooks) for child in module.modules())
 
@@ -41,7 +47,7 @@ def _hooks(module: nn.Module) -> int:
 def test_hooks_live_only_inside_the_context():
     module = _chain()
     seen: list[str] = []
-    with layer_outputs(module, ["stem", "wide"], lambda name, _: seen.append(name)):
+    with layer_outputs(module, layers("stem", "wide"), lambda name, _: seen.append(name)):
         assert _hooks(module) == 2
         module(torch.zeros(1, 3, 16, 16))
     assert seen == ["stem", "wide"]
@@ -50,7 +56,7 @@ def test_hooks_live_only_inside_the_context():
 
 def test_hooks_are_removed_after_an_error():
     module = _chain()
-    with pytest.raises(ZeroDivisionError), layer_outputs(module, ["stem"], lambda *_: None):
+    with pytest.raises(ZeroDivisionError), layer_outputs(module, layers("stem"), lambda *_: None):
         raise ZeroDivisionError
     assert _hooks(module) == 0
 
@@ -58,30 +64,30 @@ def test_hooks_are_removed_after_an_error():
 def test_an_unknown_layer_fails_before_any_forward_pass_and_names_the_nearest():
     module = _chain()
     with pytest.raises(ModelError, match=r"no layer 'stm'; nearest: stem"):
-        outputs_until(module, torch.zeros(1, 3, 16, 16), ["wide", "stm"])
+        outputs_until(module, torch.zeros(1, 3, 16, 16), layers("wide", "stm"))
     assert _hooks(module) == 0
 
 
 def test_the_pass_ends_at_the_last_layer():
     module = _chain()
-    outputs = outputs_until(module, torch.zeros(1, 3, 1000, 4), ["stem"])
+    outputs = outputs_until(module, torch.zeros(1, 3, 1000, 4), layers("stem"))
     assert outputs["stem"].shape == (1, 8, 500, 2)
 
 
 def test_what_a_consumer_returns_takes_the_outputs_place():
     module = _chain()
-    with layer_outputs(module, ["wide"], lambda _, output: torch.full_like(output, 3)):
+    with layer_outputs(module, layers("wide"), lambda _, output: torch.full_like(output, 3)):
         assert (module(torch.zeros(1, 3, 16, 16)) == 3).all()
 
 
 def test_a_layer_that_runs_twice_is_refused():
-    model = Model("shared", Shared(), {"relu": None, "second": None}, PREPROCESSING, ("a",), "here", "")
+    model = Model("shared", Shared(), (Site("relu"), Site("second")), PREPROCESSING, ("a",), "here", "")
     with pytest.raises(ModelError, match="'relu' runs more than once"):
         describe_layers(model)
 
 
 def test_layers_are_described_from_a_dry_pass():
-    model = Model("chain", _chain(), {"stem": None, "wide": (0.0, 6.0)}, PREPROCESSING, ("a",), "here", "")
+    model = Model("chain", _chain(), (Site("stem"), Site("wide", (0.0, 6.0))), PREPROCESSING, ("a",), "here", "")
     stem, wide = describe_layers(model)
     assert (stem.channels, stem.map_height, stem.map_width, stem.receptive_field) == (8, 16, 16, 3)
     assert (wide.channels, wide.clamp, wide.receptive_field) == (6, (0.0, 6.0), 3 + 4 * 2 * 2)

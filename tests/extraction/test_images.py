@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neurocarto.errors import ImagesError
-from neurocarto.extraction.images import PREVIEW_SIDE, ImageSet, Preprocessing, list_images, open_image, preview
+from neurocarto.extraction.images import PREVIEW_SIDE, ImageSet, list_images, open_image, preview
+from neurocarto.extraction.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(resize=256, size=224, mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
 ORIENTATION = 274

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from neurocarto.engine.local import extract
-from neurocarto.extraction.hooks import describe_layers, outputs_until
+from neurocarto.extraction.hooks import outputs_until
 from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.offsets import measure_offsets
 from neurocarto.extraction.patches import LARGEST_AREA, _radial_mass, _side, example_table, measure_boxes
@@ -79,7 +80,7 @@ def test_boxes_lie_on_the_object_that_excites_late_neurons(model: Model, pasted)
     assert {tuple(size) for size in sizes} == set(UPRIGHT_SIZES)  # sizes are those of the upright image
     with torch.inference_mode():
         blank = model.preprocessing.normalise(np.full((1, 224, 224, 3), 128, np.uint8))
-        at_rest = outputs_until(model.module, blank, [layer.name for layer in layers])
+        at_rest = outputs_until(model.module, blank, layers)
     start = 0
     for layer in layers:
         rest = at_rest[layer.name].amax((0, 2, 3)).clamp(*layer.clamp).numpy()
@@ -172,7 +173,7 @@ def _kept(
         inputs += [image, _only(image, corner, side), _only(image, _elsewhere(corner, side, size, rng), side)]
     with torch.inference_mode():
         parts = [
-            outputs_until(model.module, torch.stack(inputs[i : i + 8]), [layer.name])[layer.name]
+            outputs_until(model.module, torch.stack(inputs[i : i + 8]), [layer])[layer.name]
             for i in range(0, len(inputs), 8)
         ]
     maps = torch.cat(parts).clamp(*layer.clamp)

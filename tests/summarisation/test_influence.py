@@ -8,10 +8,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neurocarto.engine.local import extract
-from neurocarto.extraction.hooks import describe_layers, layer_outputs
-from neurocarto.extraction.images import ImageSet, Preprocessing, list_images
+from neurocarto.extraction.hooks import layer_outputs
+from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model
-from neurocarto.records import CLASS_OUTPUT, Extraction
+from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.records import CLASS_OUTPUT, Extraction, Layer, Site
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.influence import measure_influence
 
@@ -44,7 +46,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, ImageSet, 
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"class{i % 2}" / f"{i}.png")
     preprocessing = Preprocessing(resize=8, size=8, mean=(0, 0, 0), std=(1, 1, 1))
     module = Linear().requires_grad_(False)
-    model = Model("linear", module, {"a": None, "b": None}, preprocessing, ("class0", "other"), "here", "")
+    model = Model("linear", module, (Site("a"), Site("b")), preprocessing, ("class0", "other"), "here", "")
     images = list_images(folder)
     extraction = extract(model, describe_layers(model), images, SETTINGS, lambda _: None)
     clusters = pd.DataFrame({"cluster": range(4), "layer": ["a", "a", "b", "b"], "size": [2, 1, 1, 2]})
@@ -61,6 +63,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, ImageSet, 
     return model, images, extraction, table
 
 
+LAYERS = (Layer("a", 4, 8, 8), Layer("b", 3, 8, 8))
+
+
 def _run(model: Model, inputs: Tensor, replaced: dict[int, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
     """Run the network with channels of layer a replaced; returns all maps and the logits."""
     maps = {}
@@ -72,7 +77,7 @@ def _run(model: Model, inputs: Tensor, replaced: dict[int, Tensor]) -> tuple[dic
         maps[name] = output
         return output
 
-    with torch.inference_mode(), layer_outputs(model.module, ["a", "b"], visit):
+    with torch.inference_mode(), layer_outputs(model.module, LAYERS, visit):
         return maps, model.module(inputs)
 
 
