@@ -67,9 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     for knob in fields(RunSettings):
         knobs.add_argument(
             f"--{knob.name.replace('_', '-')}",
-            type=float if knob.type is float else int,
+            type=knob.type,
             default=argparse.SUPPRESS,
-            metavar="X" if knob.type is float else "N",
+            choices=knob.metadata.get("choices"),
+            metavar=None if "choices" in knob.metadata else "X" if knob.type is float else "N",
             help=knob.metadata["help"] + ("" if knob.name == "threads" else f" (default: {knob.default})"),
         )
     run.set_defaults(command=_run)

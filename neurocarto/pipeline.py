@@ -1,13 +1,15 @@
-"""The whole computation: from a model and a folder of images to a run folder."""
+"""The whole computation: from a model and images to a run folder."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,137 +17,389 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from neurocarto import __version__
-from neurocarto.engine import local
-from neurocarto.extraction import offsets, patches
 from neurocarto.extraction.images import ImageSet, list_images, preview
-from neurocarto.extraction.layers import describe_layers
-from neurocarto.extraction.models import Model, load_model
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer
+from neurocarto.request import ModelRequest
+from neurocarto.runs.cache import Cache, Parts, key_of
 from neurocarto.runs.manifest import Manifest
-from neurocarto.runs.store import refuse_occupied, write_run
+from neurocarto.runs.store import holds_run, refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
-from neurocarto.summarisation import clusters, embedding, importance, influence, labels, projection, similarity
+from neurocarto.stages import PACKAGES, STAGES, run_id, settings_of, stage_keys
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "datasketch", "umap-learn", "numba", "pillow")
-STAGES = (local, patches, offsets, similarity, clusters, embedding, importance, influence, labels, projection)
-ALGORITHMS = {stage.__name__.rpartition(".")[2]: stage.VERSION for stage in STAGES}
+if TYPE_CHECKING:  # nothing that computes is imported before it is needed: what is cached is served at once
+    from neurocarto.extraction.models import Model
+
+PREVIEWS_PER_ENTRY = 512
+
+Advance = Callable[[int], object]
+Compute = Callable[[RunSettings, Advance], Parts]
 
 
 def run(
-    model_name: str, image_folder: Path, out: Path, settings: RunSettings, progress: Progress | None = None
+    model: "ModelRequest | Model | str",
+    images: ImageSet | Path,
+    out: Path,
+    settings: RunSettings,
+    progress: Progress | None = None,
+    cache: Path | None = None,
 ) -> Path:
-    """Summarise a model on a folder of images and write the run to `out`.
+    """Summarise a model on images and write the run to `out`.
 
-    Raises ModelError, ImagesError or RunError when one of the three cannot be used; nothing is left
-    half-written.
+    cache: the folder that keeps what each stage has computed; what it holds is not computed again, so an
+    interrupted run goes on where it was. Without one nothing is kept. Where `out` holds this very run
+    already, nothing is done. Raises ModelError, ImagesError or RunError when one of them cannot be used;
+    nothing is left half-written.
     """
-    refuse_occupied(out)
-    with threadpool_limits(settings.threads):  # numpy's products too depend on the number of threads
-        return _run(load_model(model_name), list_images(image_folder), out, settings, progress or Progress(quiet=True))
+    request = ModelRequest(model) if isinstance(model, str) else model
+    listed = images if isinstance(images, ImageSet) else list_images(images)
+    with _folder(cache) as folder, Cache(Path(folder)) as kept, threadpool_limits(settings.threads):
+        work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
+        if not holds_run(out, run_id(work.keys)):
+            refuse_occupied(out)
+            _write(work, out)
+        return out
 
 
-def _run(model: Model, images: ImageSet, out: Path, settings: RunSettings, progress: Progress) -> Path:
-    layers = hooked = describe_layers(model)
-    with progress.stage("extraction", len(images), "image") as advance:
-        extraction = local.extract(model, layers, images, settings, advance)
-    with progress.stage("boxes", len(layers), "layer") as advance:
-        layers = patches.measure_boxes(model, extraction, images, settings, advance)
-    with progress.stage("offsets", len(layers), "layer") as advance:
-        aside = offsets.measure_offsets(model, extraction, images, settings, advance)
-    count = len(extraction.images)
-    stimuli = similarity.find_stimuli(extraction.whole, count, settings.stimuli_share)
+def _folder(cache: Path | None) -> AbstractContextManager[str]:
+    return nullcontext(str(cache)) if cache else TemporaryDirectory(prefix="neurocarto-", ignore_cleanup_errors=True)
 
-    with progress.stage("clusters"):
-        cluster, cluster_table = clusters.find_clusters(stimuli, layers, settings)
-    with progress.stage("embedding"):
-        vectors = [
-            embedding.embed(
-                similarity.find_stimuli(top, seen, settings.stimuli_share), count, settings.dimensions, settings.seed
+
+@dataclass(frozen=True)
+class _Work:
+    """The stages of one run, each computed when it is first asked for, or taken from the cache."""
+
+    request: "ModelRequest | Model"
+    images: ImageSet
+    settings: RunSettings
+    cache: Cache
+    progress: Progress
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The key of every stage's result."""
+        request = self.request
+        if isinstance(request, ModelRequest):
+            key = request.key()
+        else:
+            key = {"sites": [asdict(site) for site in request.sites]}
+        if not isinstance(request, ModelRequest) or ":" in request.name:  # only the loaded network knows its weights
+            key = {**key, **self.model.describe()}
+        return stage_keys({"model": key, "images": self.images.fingerprint}, self.settings)
+
+    def stage(self, name: str, compute: Compute, total: int = 1, unit: str = "step") -> Parts:
+        """Return a stage's result, computed from its own settings where the cache does not hold it."""
+        key = self.keys[name]
+        parts = self.cache.get(key)
+        if parts is None:
+            begin = time.perf_counter()
+            with self.progress.stage(name, total, unit) as advance:
+                computed = compute(settings_of(name, self.settings), advance)
+            seconds = round(time.perf_counter() - begin, 3)
+            self.cache.put(key, {**computed, "seconds": seconds}, self.entry(name))
+            # As it will be read when it is served again, to the last type of a column.
+            parts = self.cache.get(key) or {**computed, "seconds": seconds}
+        else:
+            self.cache.touch(key)
+        self.progress.seconds[name] = parts["seconds"]
+        return parts
+
+    def entry(self, stage: str) -> dict[str, str]:
+        """What the cache notes beside a result, for people."""
+        name = self.request.name
+        return {"stage": stage, "run": run_id(self.keys), "about": f"{name} on {self.images.source}"}
+
+    @cached_property
+    def model(self) -> "Model":
+        """The network, loaded when something has to be computed with it."""
+        import torch
+
+        from neurocarto.extraction.models import load_model
+
+        torch.set_num_threads(self.settings.threads)
+        return load_model(self.request, self.settings.seed) if isinstance(self.request, ModelRequest) else self.request
+
+    @cached_property
+    def described(self) -> Parts:
+        """What is to be known of the network without loading it: model, categories, layers."""
+
+        def compute(_: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.extraction.layers import describe_layers
+
+            patterns = self.request.layers if isinstance(self.request, ModelRequest) else ()
+            layers = describe_layers(self.model, patterns)
+            return {
+                "model": self.model.describe(),
+                "categories": list(self.model.categories),
+                "layers": [asdict(layer) for layer in layers],
+            }
+
+        return self.stage("model", compute)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
+        return tuple(self.described["categories"])
+
+    @cached_property
+    def hooked(self) -> tuple[Layer, ...]:
+        """The layers, before their boxes are measured."""
+        return tuple(Layer.from_json(entry) for entry in self.described["layers"])
+
+    @cached_property
+    def extraction(self) -> Extraction:
+        """What one pass over the images keeps; an interrupted one goes on where it was."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.engine import local
+
+            layers = self.hooked
+            return local.extract(self.model, layers, self.images, settings, advance, checkpoint).parts()
+
+        checkpoint = _Checkpoint(self.cache, self.keys["extraction"], self.entry("extraction, unfinished"))
+        parts = self.stage("extraction", compute, len(self.images), "image")
+        checkpoint.clear()
+        return Extraction.from_parts(parts)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers with their example boxes."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.extraction.patches import measure_boxes
+
+            layers = measure_boxes(self.model, self.extraction, self.images, settings, advance)
+            return {"layers": [asdict(layer) for layer in layers]}
+
+        parts = self.stage("boxes", compute, len(self.hooked), "layer")
+        return tuple(Layer.from_json(entry) for entry in parts["layers"])
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.float32]:
+        """How far from its peak's cell every neuron looks, (N, 2)."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.extraction.offsets import measure_offsets
+
+            return {"offsets": measure_offsets(self.model, self.extraction, self.images, settings, advance)}
+
+        offsets: npt.NDArray[np.float32] = self.stage("offsets", compute, len(self.hooked), "layer")["offsets"]
+        return offsets
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """The table of example patches."""
+
+        def compute(settings: RunSettings, _: Advance) -> Parts:
+            from neurocarto.extraction.patches import example_table
+            from neurocarto.extraction.preprocessing import Preprocessing
+
+            preprocessing = Preprocessing(**self.described["model"]["preprocessing"])
+            args = (self.extraction, self.layers, self.offsets, preprocessing, settings.examples)
+            return {"examples": example_table(*args)}
+
+        table: pd.DataFrame = self.stage("examples", compute)["examples"]
+        return table
+
+    @cached_property
+    def clusters(self) -> Parts:
+        """Cluster (N,): every neuron's cluster; table: one row per cluster."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.summarisation import clusters, similarity
+
+            if settings.clustering == "paper":
+                from neurocarto.summarisation.paper import find_paper_clusters
+
+                cluster, table = find_paper_clusters(self.model, self.images, self.extraction, settings, advance)
+            else:
+                stimuli = similarity.find_stimuli(
+                    self.extraction.whole, len(self.extraction.images), settings.stimuli_share
+                )
+                cluster, table = clusters.find_clusters(stimuli, self.hooked, settings)
+            return {"cluster": cluster, "table": table}
+
+        return self.stage("clusters", compute, len(self.hooked), "layer")
+
+    @cached_property
+    def embedding(self) -> list[npt.NDArray[np.float32]]:
+        """The embedding after each snapshot of the images, (N, d)."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.summarisation.similarity import find_stimuli
+
+            if settings.embedding == "skipgram":
+                from neurocarto.summarisation.skipgram import embed_skipgram as embed
+            else:
+                from neurocarto.summarisation.embedding import embed
+
+            count, vectors = len(self.extraction.images), {}
+            for i, (seen, top) in enumerate(self.extraction.snapshots):
+                stimuli = find_stimuli(top, seen, settings.stimuli_share)
+                vectors[str(i)] = embed(stimuli, count, settings.dimensions, settings.seed)
+                advance(1)
+            return vectors
+
+        parts = self.stage("embedding", compute, len(SNAPSHOT_FRACTIONS), "map")
+        return [parts[str(i)] for i in range(len(SNAPSHOT_FRACTIONS))]
+
+    @cached_property
+    def projection(self) -> npt.NDArray[np.float32]:
+        """The aligned maps, (S, N, 2)."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.summarisation import projection
+
+            return {"maps": projection.snapshots(self.embedding, settings, advance)}
+
+        maps: npt.NDArray[np.float32] = self.stage("projection", compute, len(SNAPSHOT_FRACTIONS), "map")["maps"]
+        return maps
+
+    @cached_property
+    def importance(self) -> Parts:
+        """classes: the classes; scores: how important every cluster is for them."""
+
+        def compute(settings: RunSettings, _: Advance) -> Parts:
+            from neurocarto.summarisation import importance
+
+            extraction = self.extraction
+            classes = importance.find_classes(extraction, self.categories, settings)
+            members = {
+                row["class"]: np.isin(
+                    extraction.profile_images,
+                    importance.class_images(extraction.images, row["class"], row["kind"], self.categories),
+                )
+                for row in classes.to_dict("records")
+            }
+            clusters = self.clusters
+            activations = importance.cluster_activations(extraction, clusters["cluster"], len(clusters["table"]))
+            scores = importance.judge_importance(activations, members, settings)
+            return {"classes": classes, "scores": scores.astype({"effect": np.float32})}
+
+        return self.stage("importance", compute)
+
+    @cached_property
+    def predictions(self) -> pd.Series:
+        """What the network says of every image."""
+        return self.extraction.images["output"].map(lambda output: self.categories[output])
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """A label for every cluster, with its evidence."""
+
+        def compute(_: RunSettings, __: Advance) -> Parts:
+            from neurocarto.summarisation.labels import label_clusters
+
+            names = {"label": self.extraction.images["label"], "prediction": self.predictions}
+            clusters = self.clusters
+            top = self.extraction.whole.images
+            return {"labels": label_clusters(clusters["cluster"], len(clusters["table"]), top, names)}
+
+        table: pd.DataFrame = self.stage("labels", compute)["labels"]
+        return table
+
+    @cached_property
+    def influence(self) -> Parts:
+        """edges: the influence of clusters on each other; method, note: how it was found."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.summarisation import influence
+
+            edges = influence.measure_influence(
+                self.model,
+                self.images,
+                self.extraction,
+                self.clusters["cluster"],
+                self.clusters["table"],
+                self.importance["classes"],
+                self.importance["scores"],
+                settings,
+                advance,
             )
-            for seen, top in extraction.snapshots
-        ]
-    with progress.stage("projection", len(vectors), "map") as advance:
-        maps = projection.snapshots(vectors, settings, advance)
-    with progress.stage("importance"):
-        classes = importance.find_classes(extraction, model.categories, settings)
-        members = {
-            row["class"]: np.isin(
-                extraction.profile_images,
-                importance.class_images(extraction.images, row["class"], row["kind"], model.categories),
-            )
-            for row in classes.to_dict("records")
-        }
-        activations = importance.cluster_activations(extraction, cluster, len(cluster_table))
-        scores = importance.judge_importance(activations, members, settings)
-    with progress.stage("labels"):
-        predicted = extraction.images["output"].map(lambda output: model.categories[output])
-        names = {"label": extraction.images["label"], "prediction": predicted}
-        named = labels.label_clusters(cluster, len(cluster_table), extraction.whole.images, names)
-    with progress.stage("influence", len(classes) + 1, "class") as advance:
-        edges = influence.measure_influence(
-            model, images, extraction, cluster, cluster_table, classes, scores, settings, advance
+            return {"edges": edges, "method": influence.METHOD, "note": influence.NOTE}
+
+        return self.stage("influence", compute, len(self.importance["classes"]) + 1, "class")
+
+    def previews(self) -> Iterator[tuple[int, bytes]]:
+        """Yield small copies (webp) of the images that examples come from, in their order."""
+        shown = np.unique(self.examples["image"])
+        files = self.images.indices(self.extraction.images["path"])[shown]
+        with self.progress.stage("previews", len(shown), "image") as advance:
+            for begin in range(0, len(shown), PREVIEWS_PER_ENTRY):
+                chosen = slice(begin, begin + PREVIEWS_PER_ENTRY)
+                key = key_of({"previews": self.keys["previews"], "begin": begin})
+                parts = self.cache.get(key)
+                if parts is None:
+                    pictures = [preview(self.images.open(file)) for file in files[chosen].tolist()]
+                    parts = {"bytes": np.frombuffer(b"".join(pictures), np.uint8), "sizes": [*map(len, pictures)]}
+                    self.cache.put(key, parts, self.entry("previews"))
+                stored = np.split(parts["bytes"], np.cumsum(parts["sizes"])[:-1])
+                yield from zip(shown[chosen].tolist(), (picture.tobytes() for picture in stored), strict=True)
+                advance(len(stored))
+
+    def manifest(self) -> Manifest:
+        """Say what the run was made from."""
+        return Manifest(
+            run_id=run_id(self.keys),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            version=__version__,
+            settings=self.settings.as_dict(),
+            model=self.described["model"],
+            images={
+                "source": str(self.images.source),
+                "fingerprint": self.images.fingerprint,
+                "count": len(self.extraction.images),
+                "skipped": [{"path": s.path, "reason": s.reason} for s in self.extraction.skipped],
+            },
+            layers=self.layers,
+            packages={name: version(name) for name in PACKAGES},
+            seconds=self.progress.seconds,
+            snapshots=SNAPSHOT_FRACTIONS,
+            influence={name: self.influence[name] for name in ("method", "note")},
+            extra={"algorithms": {name: stage.version for name, stage in STAGES.items()}},
         )
 
-    examples = patches.example_table(extraction, layers, aside, model.preprocessing, settings.examples)
-    return write_run(
-        out,
-        _manifest(model, images, extraction, hooked, layers, settings, progress),
-        {
-            "neurons": _neuron_table(extraction, cluster, maps[-1]),
-            "examples": examples,
-            "images": extraction.images.assign(prediction=predicted).drop(columns=["output", "half"]),
-            "classes": classes,
-            "clusters": cluster_table.join(named),
-            "importance": scores,
-            "influence": edges,
-        },
-        {"embedding": vectors[-1], "snapshots": maps, "class_means": _class_means(extraction, classes)},
-        _previews(images, extraction, np.unique(examples["image"]), progress),
-    )
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What an interrupted pass has finished, kept in the cache until the pass is over."""
+
+    cache: Cache
+    key: str
+    entry: Mapping[str, str]
+
+    def get(self, name: str) -> Parts | None:
+        return self.cache.get(self._key(name))
+
+    def put(self, name: str, parts: Parts) -> None:
+        self.cache.put(self._key(name), parts, self.entry, replace=True)
+
+    def clear(self) -> None:
+        snapshots = [f"snapshot{i}" for i in range(len(SNAPSHOT_FRACTIONS))]
+        self.cache.remove(self._key(name) for name in ("state", *snapshots))
+
+    def _key(self, name: str) -> str:
+        return key_of({"unfinished": self.key, "name": name})
 
 
-def _manifest(
-    model: Model,
-    images: ImageSet,
-    extraction: Extraction,
-    hooked: Sequence[Layer],
-    layers: tuple[Layer, ...],
-    settings: RunSettings,
-    progress: Progress,
-) -> Manifest:
-    """Say what the run was made from; hooked are the layers before their boxes were measured."""
-    return Manifest(
-        run_id=run_id(model, images, hooked, settings),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=__version__,
-        settings=settings.as_dict(),
-        model=model.describe(),
-        images={
-            "source": str(images.source),
-            "fingerprint": images.fingerprint,
-            "count": len(extraction.images),
-            "skipped": [{"path": s.path, "reason": s.reason} for s in extraction.skipped],
-        },
-        layers=layers,
-        packages={name: version(name) for name in PACKAGES},
-        seconds=progress.seconds,
-        snapshots=SNAPSHOT_FRACTIONS,
-        influence={"method": influence.METHOD, "note": influence.NOTE},
-        extra={"algorithms": ALGORITHMS},
-    )
-
-
-def run_id(model: Model, images: ImageSet, layers: Sequence[Layer], settings: RunSettings) -> str:
-    """Name what the run was made from: the same model, layers, images, settings and algorithms, the same id."""
-    key: dict[str, Any] = {
-        "model": model.describe(),
-        "layers": [asdict(layer) for layer in layers],
-        "images": images.fingerprint,
-        "settings": settings.as_dict(),
-        "algorithms": ALGORITHMS,
+def _write(work: _Work, out: Path) -> None:
+    extraction, clusters, importance = work.extraction, work.clusters, work.importance
+    images = extraction.images.assign(prediction=work.predictions)
+    tables = {
+        "images": images.drop(columns=["output", "half"]),
+        "examples": work.examples,
+        "clusters": clusters["table"].join(work.labels),
+        "neurons": _neuron_table(extraction, clusters["cluster"], work.projection[-1]),
+        "classes": importance["classes"],
+        "importance": importance["scores"],
+        "influence": work.influence["edges"],
     }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+    arrays = {
+        "embedding": work.embedding[-1],
+        "snapshots": work.projection,
+        "class_means": _class_means(extraction, importance["classes"]),
+    }
+    write_run(out, work.manifest(), tables, arrays, work.previews())
 
 
 def _neuron_table(
@@ -171,13 +425,3 @@ def _class_means(extraction: Extraction, classes: pd.DataFrame) -> npt.NDArray[n
     """Mean activation of every neuron on each class's images, (classes, N)."""
     means = [extraction.class_means[kind, name] for name, kind in zip(classes["class"], classes["kind"], strict=True)]
     return np.stack(means) if means else np.zeros((0, len(extraction.maximum)), np.float32)
-
-
-def _previews(
-    images: ImageSet, extraction: Extraction, shown: npt.NDArray[np.int32], progress: Progress
-) -> Iterator[tuple[int, bytes]]:
-    files = images.indices(extraction.images["path"])
-    with progress.stage("previews", len(shown), "image") as advance:
-        for image in shown.tolist():
-            yield image, preview(images.open(files[image]))
-            advance(1)

@@ -1,7 +1,7 @@
 """The records that travel between stages, and the schemas of a run's tables (run format 1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,15 @@ class Layer:
     receptive_field: int | None = None
     example_box: float | None = None
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Layer":
+        """Read a layer from its JSON object, without what this version does not know."""
+        known = {name: entry[name] for name in cls.__dataclass_fields__ if name in entry}
+        if known.get("clamp") is not None:
+            low, high = known["clamp"]
+            known["clamp"] = (None if low is None else float(low), None if high is None else float(high))
+        return cls(**known)
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -87,6 +96,10 @@ class TopActivations:
         return len(self.images)
 
 
+_TOP_FIELDS = tuple(TopActivations.__dataclass_fields__)
+_ARRAYS = ("maximum", "mean", "active_fraction", "profile", "profile_images")
+
+
 @dataclass(frozen=True)
 class Extraction:
     """What one pass over the images has kept of a network.
@@ -112,6 +125,39 @@ class Extraction:
     class_means: Mapping[tuple[str, str], npt.NDArray[np.float32]]
     profile: npt.NDArray[np.float16]
     profile_images: npt.NDArray[np.int32]
+
+    def parts(self) -> dict[str, Any]:
+        """Return everything as arrays, tables and JSON; from_parts makes an equal extraction of them."""
+        tops = {"whole": self.whole, "half0": self.halves[0], "half1": self.halves[1]}
+        tops |= {f"snapshot{i}": top for i, (_, top) in enumerate(self.snapshots)}
+        return {
+            "layers": [asdict(layer) for layer in self.layers],
+            "images": self.images,
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            **{f"{name}.{field}": getattr(top, field) for name, top in tops.items() for field in _TOP_FIELDS},
+            "seen": [count for count, _ in self.snapshots],
+            **{name: getattr(self, name) for name in _ARRAYS},
+            "classes": [list(key) for key in self.class_means],
+            "class_means": np.stack([*self.class_means.values()]),
+        }
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Any]) -> "Extraction":
+        """Make the extraction that parts() described."""
+
+        def top(name: str) -> TopActivations:
+            return TopActivations(*(parts[f"{name}.{field}"] for field in _TOP_FIELDS))
+
+        return cls(
+            layers=tuple(Layer.from_json(entry) for entry in parts["layers"]),
+            images=parts["images"],
+            skipped=tuple(Skipped(**entry) for entry in parts["skipped"]),
+            whole=top("whole"),
+            halves=(top("half0"), top("half1")),
+            snapshots=tuple((count, top(f"snapshot{i}")) for i, count in enumerate(parts["seen"])),
+            class_means=dict(zip(map(tuple, parts["classes"]), parts["class_means"], strict=True)),
+            **{name: parts[name] for name in _ARRAYS},
+        )
 
 
 def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Every knob of a run: its default, its range, its unit and the reason for it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -14,6 +15,10 @@ def available_threads() -> int:
 
 def _knob(default: Any, low: float, high: float, text: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "help": text})
+
+
+def _choice(choices: tuple[str, ...], text: str) -> Any:
+    return field(default=choices[0], metadata={"choices": choices, "help": text})
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class RunSettings:
     box_share: float = _knob(0.65, 0.05, 0.95, "share of the input-gradient mass that an example box holds")
 
     # Clusters: which neurons of a layer detect the same concept.
+    clustering: str = _choice(("verified", "paper"), "verified candidates, or the two MinHash stages of the paper")
     stimuli_share: float = _knob(0.1, 0.001, 0.5, "share of the images that are a neuron's stimuli (top_k - 1 at most)")
     permutations: int = _knob(256, 16, 4096, "hash functions of a MinHash signature")
     band_rows: int = _knob(2, 1, 16, "signature rows per LSH band; fewer find weaker candidates")
@@ -50,6 +56,7 @@ class RunSettings:
     min_cluster_size: int = _knob(2, 2, 1000, "neurons in the smallest cluster")
 
     # Embedding and map.
+    embedding: str = _choice(("svd", "skipgram"), "factorised co-activation, or the paper's sampled pairs")
     dimensions: int = _knob(30, 2, 512, "dimensions of the embedding (the paper's 30)")
     neighbours: int = _knob(15, 2, 200, "neighbours that UMAP keeps together")
     min_distance: float = _knob(0.1, 0.0, 0.99, "how tightly UMAP packs points")
@@ -65,9 +72,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         for knob in fields(self):
-            value, low, high = getattr(self, knob.name), knob.metadata["low"], knob.metadata["high"]
-            if not low <= value <= high:
-                raise SettingsError(f"{knob.name} is {value}; it must be between {low} and {high}")
+            _check(knob.name, getattr(self, knob.name), knob.metadata, whole=knob.type is int)
         if self.permutations % self.band_rows:
             raise SettingsError(
                 f"permutations is {self.permutations}; it must be a multiple of band_rows ({self.band_rows})"
@@ -78,6 +83,17 @@ class RunSettings:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as a JSON-ready dictionary."""
         return asdict(self)
+
+
+def _check(name: str, value: Any, allowed: Mapping[str, Any], whole: bool) -> None:
+    if "choices" in allowed:
+        if value not in allowed["choices"]:
+            raise SettingsError(f"{name} is {value!r}; it must be one of: {', '.join(allowed['choices'])}")
+        return
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise SettingsError(f"{name} is {value!r}; it must be a {'whole number' if whole else 'number'}")
+    if not allowed["low"] <= value <= allowed["high"]:
+        raise SettingsError(f"{name} is {value}; it must be between {allowed['low']} and {allowed['high']}")
 
 
 SNAPSHOT_FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)

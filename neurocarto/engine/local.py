@@ -1,9 +1,11 @@
 """Extraction on this machine: the shards one after the other, merged in their order."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,33 +20,53 @@ from neurocarto.extraction.topk import TopK, decode
 from neurocarto.records import Extraction, Layer, Skipped, TopActivations
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 
-VERSION = 1
-"""Version of the pass and what it keeps; part of cache keys."""
+WRITING_SHARE = 0.05
+"""Share of the time that may go into saving what is done: quick shards are saved in groups."""
 
 Advance = Callable[[int], object]
 """Called with the number of images done since the last call."""
+
+
+class Checkpoint(Protocol):
+    """Keeps what an interrupted pass has finished, under names."""
+
+    def get(self, name: str) -> Mapping[str, Any] | None:
+        """Return what was put under the name, None when there is nothing."""
+
+    def put(self, name: str, parts: Mapping[str, Any]) -> None:
+        """Keep arrays and JSON under the name, in place of what was there."""
+
 
 Pixels = tuple[npt.NDArray[np.uint8], tuple[int, int]]
 
 
 def extract(
-    model: Model, layers: Sequence[Layer], images: ImageSet, settings: RunSettings, advance: Advance
+    model: Model,
+    layers: Sequence[Layer],
+    images: ImageSet,
+    settings: RunSettings,
+    advance: Advance,
+    checkpoint: Checkpoint | None = None,
 ) -> Extraction:
     """Run the network once over all images and keep what the later stages need.
 
-    Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can
-    be read.
+    What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same.
+    Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can be read.
     """
     order = np.random.default_rng(settings.seed).permutation(len(images))
     stops = [max(1, round(fraction * len(images))) for fraction in SNAPSHOT_FRACTIONS]
-    total = Activity(layers, settings.top_k)
-    snapshots: list[tuple[int, TopK]] = []
+    done = _Done(layers, settings.top_k, checkpoint)
+    total, snapshots = done.total, done.snapshots
+    advance(done.count)
     torch.set_num_threads(settings.threads)
     with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
         shards = _Shards(model, layers, images, order, _sample(images, order, settings), settings, pool)
         for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
+            if start < done.count:
+                continue
             total.merge(shards.run(range(start, stop), total.floor, advance))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
+            done.save(stop)
     if len(total.predictions) < MIN_IMAGES:
         raise ImagesError(
             f"only {len(total.predictions)} of {len(images)} images in {images.source} can be read, at least "
@@ -56,6 +78,45 @@ def extract(
 def shard_bounds(count: int, shard_size: int, stops: Sequence[int]) -> list[int]:
     """Return where shards begin and end: every shard_size images, and wherever a snapshot is due."""
     return sorted({*range(0, count, shard_size), *stops, count})
+
+
+class _Done:
+    """What the first `count` images have made, kept in a checkpoint while the pass goes on."""
+
+    def __init__(self, layers: Sequence[Layer], k: int, checkpoint: Checkpoint | None) -> None:
+        self.total = Activity(layers, k)
+        self.snapshots: list[tuple[int, TopK]] = []
+        self.count = 0
+        self._checkpoint = checkpoint
+        self._saved, self._cost = time.monotonic(), 0.0
+        state = checkpoint.get("state") if checkpoint else None
+        if checkpoint and state:
+            stored = [checkpoint.get(f"snapshot{i}") for i in range(len(state["snapshots"]))]
+            tops = [_top(parts) for parts in stored if parts]
+            self.snapshots = list(zip(state["snapshots"], tops, strict=True))
+            self.total, self.count = Activity.from_parts(layers, state), state["count"]
+        self._kept = len(self.snapshots)
+
+    def save(self, count: int) -> None:
+        """Keep what is done, unless that would slow the pass down."""
+        begin = time.monotonic()
+        self.count = count
+        if self._checkpoint is None or (begin - self._saved) * WRITING_SHARE < self._cost:
+            return
+        for i in range(self._kept, len(self.snapshots)):
+            top = self.snapshots[i][1]
+            self._checkpoint.put(f"snapshot{i}", {"keys": top.keys.numpy(), "cells": top.cells.numpy()})
+        self._kept = len(self.snapshots)
+        counts = [count for count, _ in self.snapshots]
+        self._checkpoint.put("state", {**self.total.parts(), "count": count, "snapshots": counts})
+        self._saved = time.monotonic()
+        self._cost = self._saved - begin
+
+
+def _top(parts: Mapping[str, Any]) -> TopK:
+    top = TopK(0, 1)
+    top.keys, top.cells = torch.from_numpy(parts["keys"]), torch.from_numpy(parts["cells"])
+    return top
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Everything that one pass over the images keeps of every neuron: a stream that can be merged."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -160,6 +161,45 @@ class Activity:
         if pending:
             self.halves[half].update(torch.cat([k for k, _ in pending], 1), torch.cat([c for _, c in pending], 1))
             pending.clear()
+
+    def parts(self) -> dict[str, Any]:
+        """Return everything as arrays and JSON; from_parts makes an equal stream of them."""
+        for half in range(2):
+            self._flush(half)
+        profile, predictions = sorted(self.profile), sorted(self.predictions)
+        return {
+            **{f"keys{half}": top.keys.numpy() for half, top in enumerate(self.halves)},
+            **{f"cells{half}": top.cells.numpy() for half, top in enumerate(self.halves)},
+            "total": self.total.numpy(),
+            "active": self.active.numpy(),
+            "classes": [list(key) for key in self.class_sums],
+            "class_sums": _stack([*self.class_sums.values()], self.total).numpy(),
+            "profile_positions": profile,
+            "profile": _stack([self.profile[position] for position in profile], self.total.half()).numpy(),
+            "predictions": [[position, *astuple(self.predictions[position])] for position in predictions],
+            "skipped": [[position, reason] for position, reason in sorted(self.skipped.items())],
+        }
+
+    @classmethod
+    def from_parts(cls, layers: Sequence[Layer], parts: Mapping[str, Any]) -> "Activity":
+        """Make the stream that parts() described."""
+        stream = cls(layers, parts["keys0"].shape[1])
+        for half, top in enumerate(stream.halves):
+            top.keys, top.cells = torch.from_numpy(parts[f"keys{half}"]), torch.from_numpy(parts[f"cells{half}"])
+        stream.total, stream.active = torch.from_numpy(parts["total"]), torch.from_numpy(parts["active"])
+        stream.class_sums.update(
+            ((kind, name), torch.from_numpy(row.copy()))
+            for (kind, name), row in zip(parts["classes"], parts["class_sums"], strict=True)
+        )
+        rows = torch.from_numpy(parts["profile"])
+        stream.profile = dict(zip(parts["profile_positions"], rows, strict=True))
+        stream.predictions = {position: Prediction(*values) for position, *values in parts["predictions"]}
+        stream.skipped = {position: reason for position, reason in parts["skipped"]}
+        return stream
+
+
+def _stack(rows: Sequence[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(list(rows)) if rows else like.new_zeros((0, *like.shape))
 
 
 def clamp_bounds(layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ class Manifest:
                     "open it with the neurocarto that wrote it, or make it again"
                 )
             _expect(content, SHAPE, "manifest")
-            layers = tuple(_layer(entry) for entry in content.pop("layers"))
+            layers = tuple(Layer.from_json(entry) for entry in content.pop("layers"))
             known = {
                 name: content.pop(name) for name in cls.__dataclass_fields__ if name in content and name != "extra"
             }
@@ -102,11 +102,3 @@ def _expect(value: Any, shape: Any, place: str) -> None:
         raise TypeError(f"{place} is {value!r}, not a count")
     elif not isinstance(value, (int, float) if shape is float else shape) or value != value:
         raise TypeError(f"{place} is {value!r}, not a {shape.__name__}")
-
-
-def _layer(entry: Mapping[str, Any]) -> Layer:
-    known = {name: entry[name] for name in Layer.__dataclass_fields__ if name in entry}
-    if known.get("clamp") is not None:
-        low, high = known["clamp"]
-        known["clamp"] = (None if low is None else float(low), None if high is None else float(high))
-    return Layer(**known)

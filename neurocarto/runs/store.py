@@ -4,9 +4,11 @@ A run is written under a temporary name beside its place and renamed when it is 
 a manifest is always a finished run.
 """
 
+import glob
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,7 +45,7 @@ def write_run(
     image. RunError when `out` is occupied or cannot be written.
     """
     refuse_occupied(out)
-    with _renamed_when_whole(out) as folder:
+    with _renamed_when_whole(out, manifest.run_id) as folder:
         for name in SCHEMAS:
             _write_table(folder / f"{name}.parquet", _with_schema(name, tables[name]))
         for name, array in arrays.items():
@@ -73,20 +75,48 @@ def refuse_occupied(out: Path) -> None:
         raise RunError(f"the run cannot be written to {out}: {nearest} is no folder that you may write to")
 
 
-@contextmanager
-def _renamed_when_whole(out: Path) -> Iterator[Path]:
-    folder = out.parent / f".{out.name}.{os.getpid()}.partial"
+def holds_run(folder: Path, run_id: str) -> bool:
+    """Return whether a folder holds the whole run of that id already; contents are not verified, `check` does."""
     try:
+        manifest = Manifest.read(folder)
+        return manifest.run_id == run_id and all(
+            (folder / name).stat().st_size == entry["bytes"] for name, entry in manifest.files.items()
+        )
+    except (RunError, OSError):
+        return False
+
+
+@contextmanager
+def _renamed_when_whole(out: Path, run_id: str) -> Iterator[Path]:
+    mine = f".{out.name}.{socket.gethostname()}."
+    folder = out.parent / f"{mine}{os.getpid()}.partial"
+    try:
+        for abandoned in out.parent.glob(f"{glob.escape(mine)}*.partial"):
+            if not _is_alive(abandoned.suffixes[-2].removeprefix(".")):
+                shutil.rmtree(abandoned, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
+        if not holds_run(out, run_id):  # another process may have made the same run meanwhile
+            if out.exists():
+                out.rmdir()
+            folder.rename(out)
     except OSError as error:
-        raise RunError(f"the run cannot be written to {out}: {error.strerror or error}") from error
+        if not holds_run(out, run_id):
+            raise RunError(f"the run cannot be written to {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process of this machine is running; one that was killed cannot have tidied up."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _with_schema(name: str, frame: pd.DataFrame) -> pa.Table:

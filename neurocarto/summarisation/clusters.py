@@ -18,9 +18,6 @@ from neurocarto.summarisation.similarity import (
     similarities,
 )
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 
 def find_clusters(
     stimuli: Stimuli, layers: Sequence[Layer], settings: RunSettings

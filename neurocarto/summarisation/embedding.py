@@ -7,9 +7,6 @@ from sklearn.utils.extmath import randomized_svd
 
 from neurocarto.summarisation.similarity import Stimuli
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 
 def embed(stimuli: Stimuli, image_count: int, dimensions: int, seed: int) -> npt.NDArray[np.float32]:
     """Embed neurons so that those with common stimuli have a high cosine.

@@ -10,9 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 MIXED = "mixed"
 PATCHES = 10
 LEAST_IMAGES = 3

@@ -8,9 +8,6 @@ import numpy.typing as npt
 
 from neurocarto.settings import RunSettings
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 EXACT_NEIGHBOURS_BELOW = 30_000
 """Neurons up to which exact neighbours by matrix product beat the approximate search and its compilation."""
 
