@@ -1,14 +1,17 @@
-"""The command line: python -m neurocarto run | check | info."""
+"""The command line: python -m neurocarto run | layers | check | info | cache."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from neurocarto import __version__
-from neurocarto.errors import NeurocartoError
+from neurocarto.errors import NeurocartoError, RunError
+from neurocarto.request import ModelRequest
+from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import RunSettings
 
 DESCRIPTION = """\
@@ -20,10 +23,13 @@ A first run, with the packaged model and no network:
   streamlit run app.py
 """
 RUN_EPILOG = """\
-IMAGES holds one subfolder per class (its name becomes the label), or just images. The run is written to OUT
-when it is whole; the app finds runs in runs/ and in the folders named in NEUROCARTO_RUNS.
-The same images, settings and seed give the same run, bit for bit on one machine.
+IMAGES is a folder, a .zip, tar shards ('train-{000..012}.tar') or an address that fsspec opens (s3://…). One subfolder
+per class: its name becomes the label; or just images. The run is written to OUT when it is whole; the app finds
+runs in runs/ and in the folders named in NEUROCARTO_RUNS. The same images, settings and seed give the same run,
+bit for bit on one machine. Interrupted, it goes on where it was when the same command is given again.
+docs/models.md says which networks, weights and layers there are, docs/sources.md which images.
 """
+SKIPPED_SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,18 +57,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m neurocarto", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="run | check | info")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="run | layers | check | info | cache")
 
     run = commands.add_parser(
         "run",
-        help="make a run from a model and a folder of images",
+        help="make a run from a model and images",
         epilog=RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="folder with the images")
+    run.add_argument("--images", required=True, metavar="IMAGES", help="a folder, .zip, tar shards or address")
     run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the run goes; must not exist yet")
-    run.add_argument("--model", default="efficientnet_lite0", help="the network (default: %(default)s, packaged)")
+    _add_model(run, "--model", default=ModelRequest.name)
     run.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_cache(run).add_argument("--no-cache", action="store_true", help="keep nothing and use nothing that is kept")
     knobs = run.add_argument_group("settings", "their defaults are argued in docs/decisions.md")
     for knob in fields(RunSettings):
         knobs.add_argument(
@@ -75,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     run.set_defaults(command=_run)
 
+    layers = commands.add_parser("layers", help="list the layers of a network: channels, maps, fields, cost")
+    _add_model(layers, "model")
+    layers.set_defaults(command=_layers)
+
     check = commands.add_parser("check", help="verify a run's checksums, tables and references")
     check.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     check.set_defaults(command=_check)
@@ -82,7 +93,49 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what a run was made from and what it holds")
     info.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     info.set_defaults(command=_info)
+
+    cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
+    _add_cache(cache)
+    cache.add_argument("--clear", nargs="+", default=[], metavar="RUN", help="forget these runs, by their ids")
+    cache.add_argument("--older-than", type=float, metavar="DAYS", help="forget runs not asked for in so many days")
+    cache.add_argument("--all", action="store_true", help="forget all runs")
+    cache.set_defaults(command=_cache)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser, flag: str, **options: Any) -> None:
+    group = parser.add_argument_group("model", "docs/models.md describes them")
+    about = "a packaged or torchvision network, or package.module:factory"
+    group.add_argument(flag, help=about + (" (default: %(default)s)" if options else ""), **options)
+    group.add_argument("--weights", default="DEFAULT", metavar="W", help="DEFAULT, none (random) or a file")
+    group.add_argument(
+        "--layers",
+        nargs="+",
+        default=[],
+        metavar="LAYER",
+        help="names and globs of layers (default: the network's own)",
+    )
+    group.add_argument(
+        "--preprocess", metavar="P", help="key=value pairs (resize=256,size=224,mean=0.5,…) or a .json file"
+    )
+    group.add_argument("--class-names", type=Path, metavar="FILE", help="names of the outputs, one a line, or .json")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("cache").add_mutually_exclusive_group()
+    group.add_argument(
+        "--cache",
+        type=Path,
+        default=default_folder(),
+        metavar="FOLDER",
+        help=f"where stages are kept (default: {FOLDER_VARIABLE}, or %(default)s)",
+    )
+    return group
+
+
+def _request(options: argparse.Namespace) -> ModelRequest:
+    layers = tuple(name for argument in options.layers for name in argument.split(","))
+    return ModelRequest(options.model, options.weights, layers, options.preprocess, options.class_names)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -92,9 +145,64 @@ def _run(options: argparse.Namespace) -> int:
     from neurocarto.pipeline import run
     from neurocarto.progress import Progress
 
-    out = run(options.model, options.images, options.out, settings, Progress(options.quiet))
+    cache = None if options.no_cache else options.cache
+    out = run(_request(options), options.images, options.out, settings, Progress(options.quiet), cache)
+    _print_skipped(out)
     print(f"{out} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={out} if it lies outside runs/)")
     return 0
+
+
+def _print_skipped(out: Path) -> None:
+    from neurocarto.runs.store import Run
+
+    images = Run(out).manifest.images
+    skipped = images["skipped"]
+    if skipped:
+        print(f"{images['count']} images were used and {len(skipped)} skipped:")
+        for entry in skipped[:SKIPPED_SHOWN]:
+            print(f"  {entry['path']!r}: {entry['reason']}")
+        if len(skipped) > SKIPPED_SHOWN:
+            print(f"  … and {len(skipped) - SKIPPED_SHOWN} more: `python -m neurocarto info {out}` lists them")
+
+
+def _layers(options: argparse.Namespace) -> int:
+
+    request = _request(options)
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    with Cache(options.cache) as cache:
+        kept = cache.runs()
+        chosen = _chosen(options, [run.run for run in kept], {run.run: run.used for run in kept})
+        if chosen:
+            print(f"{_size(cache.forget(chosen))} freed, {len(chosen)} runs forgotten")
+            return 0
+        for run in kept:
+            days = (time.time() - run.used) / 86_400
+            state = "whole" if run.stages == run.of else f"{run.stages} of {run.of} stages"
+            print(f"{run.run}  {_size(run.bytes):>8}  {days:4.0f} days ago  {state}  {run.about}")
+        print(f"{options.cache}: {_size(cache.bytes)}, {len(kept)} runs")
+    return 0
+
+
+def _chosen(options: argparse.Namespace, runs: Sequence[str], used: Mapping[str, float]) -> list[str]:
+    """The runs to forget."""
+    unknown = [run for run in options.clear if run not in runs]
+    if unknown:
+        raise RunError(f"nothing is kept of run {unknown[0]!r}; `python -m neurocarto cache` lists what is")
+    if options.older_than is None:
+        return list(runs if options.all else options.clear)
+    oldest = time.time() - options.older_than * 86_400
+    return [run for run in runs if run in options.clear or options.all or used[run] < oldest]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def _check(options: argparse.Namespace) -> int:

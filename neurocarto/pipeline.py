@@ -1,7 +1,7 @@
 """The whole computation: from a model and images to a run folder."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from neurocarto.extraction.images import ImageSet, list_images, preview
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer
 from neurocarto.request import ModelRequest
-from neurocarto.runs.cache import Cache, Parts, key_of
+from neurocarto.runs.cache import Cache, Parts
 from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import holds_run, refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
@@ -55,8 +55,10 @@ def run(
     listed = images if isinstance(images, ImageSet) else list_images(images)
     with _folder(cache) as folder, Cache(Path(folder)) as kept, threadpool_limits(settings.threads):
         work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
-        if not holds_run(out, run_id(work.keys)):
+        made = run_id(work.keys)
+        if not holds_run(out, made):
             refuse_occupied(out)
+            kept.note_run(made, f"{work.request.name} on {listed.source}", work.keys.values())
             _write(work, out)
         return out
 
@@ -96,18 +98,11 @@ class _Work:
             with self.progress.stage(name, total, unit) as advance:
                 computed = compute(settings_of(name, self.settings), advance)
             seconds = round(time.perf_counter() - begin, 3)
-            self.cache.put(key, {**computed, "seconds": seconds}, self.entry(name))
+            self.cache.put(key, {**computed, "seconds": seconds})
             # As it will be read when it is served again, to the last type of a column.
             parts = self.cache.get(key) or {**computed, "seconds": seconds}
-        else:
-            self.cache.touch(key)
         self.progress.seconds[name] = parts["seconds"]
         return parts
-
-    def entry(self, stage: str) -> dict[str, str]:
-        """What the cache notes beside a result, for people."""
-        name = self.request.name
-        return {"stage": stage, "run": run_id(self.keys), "about": f"{name} on {self.images.source}"}
 
     @cached_property
     def model(self) -> "Model":
@@ -156,9 +151,9 @@ class _Work:
             layers = self.hooked
             return local.extract(self.model, layers, self.images, settings, advance, checkpoint).parts()
 
-        checkpoint = _Checkpoint(self.cache, self.keys["extraction"], self.entry("extraction, unfinished"))
+        checkpoint = _Checkpoint(self.cache, f"{self.keys['extraction']}/unfinished")
         parts = self.stage("extraction", compute, len(self.images), "image")
-        checkpoint.clear()
+        self.cache.remove(checkpoint.key)
         return Extraction.from_parts(parts)
 
     @cached_property
@@ -327,12 +322,12 @@ class _Work:
         with self.progress.stage("previews", len(shown), "image") as advance:
             for begin in range(0, len(shown), PREVIEWS_PER_ENTRY):
                 chosen = slice(begin, begin + PREVIEWS_PER_ENTRY)
-                key = key_of({"previews": self.keys["previews"], "begin": begin})
+                key = f"{self.keys['previews']}/{begin}"
                 parts = self.cache.get(key)
                 if parts is None:
                     pictures = [preview(self.images.open(file)) for file in files[chosen].tolist()]
                     parts = {"bytes": np.frombuffer(b"".join(pictures), np.uint8), "sizes": [*map(len, pictures)]}
-                    self.cache.put(key, parts, self.entry("previews"))
+                    self.cache.put(key, parts)
                 stored = np.split(parts["bytes"], np.cumsum(parts["sizes"])[:-1])
                 yield from zip(shown[chosen].tolist(), (picture.tobytes() for picture in stored), strict=True)
                 advance(len(stored))
@@ -366,20 +361,12 @@ class _Checkpoint:
 
     cache: Cache
     key: str
-    entry: Mapping[str, str]
 
     def get(self, name: str) -> Parts | None:
-        return self.cache.get(self._key(name))
+        return self.cache.get(f"{self.key}/{name}")
 
     def put(self, name: str, parts: Parts) -> None:
-        self.cache.put(self._key(name), parts, self.entry, replace=True)
-
-    def clear(self) -> None:
-        snapshots = [f"snapshot{i}" for i in range(len(SNAPSHOT_FRACTIONS))]
-        self.cache.remove(self._key(name) for name in ("state", *snapshots))
-
-    def _key(self, name: str) -> str:
-        return key_of({"unfinished": self.key, "name": name})
+        self.cache.put(f"{self.key}/{name}", parts, replace=True)
 
 
 def _write(work: _Work, out: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from neurocarto.errors import SettingsError
 from neurocarto.settings import RunSettings
 
-KNOBS = fields(RunSettings)
+KNOBS = [knob for knob in fields(RunSettings) if "low" in knob.metadata]
+CHOICES = [knob for knob in fields(RunSettings) if "choices" in knob.metadata]
 
 
 @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.name)
@@ -33,6 +34,22 @@ def test_the_ends_of_a_range_belong_to_it(knob: Field[object], side: str) -> Non
 def test_every_knob_is_explained_and_its_default_lies_in_its_range(knob: Field[object]) -> None:
     assert knob.metadata["help"]
     assert knob.metadata["low"] <= getattr(RunSettings(), knob.name) <= knob.metadata["high"]
+
+
+@pytest.mark.parametrize("knob", CHOICES, ids=lambda knob: knob.name)
+def test_a_choice_that_there_is_not_is_refused_with_those_there_are(knob: Field[object]) -> None:
+    assert knob.metadata["help"]
+    assert [getattr(RunSettings(**{knob.name: choice}), knob.name) for choice in knob.metadata["choices"]]
+    with pytest.raises(
+        SettingsError, match=f"{knob.name} is 'other'; it must be one of: {', '.join(knob.metadata['choices'])}"
+    ):
+        RunSettings(**{knob.name: "other"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_k", 7.5), ("seed", True), ("min_distance", "0.1"), ("top_k", None)])
+def test_a_value_of_another_kind_is_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is {value!r}; it must be a "):
+        RunSettings(**{name: value})
 
 
 def test_not_a_number_is_in_no_range() -> None:

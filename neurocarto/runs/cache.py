@@ -5,7 +5,6 @@ named arrays, tables and JSON; nothing is pickled and nothing is ever thrown awa
 processes may share a cache: entries are written whole or not at all, and the same key always means the same bytes.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -31,6 +30,7 @@ Parts = Mapping[str, Any]
 """Named NumPy arrays, pandas tables and JSON values."""
 
 FOLDER_VARIABLE = "NEUROCARTO_CACHE"
+_RUN = "run:"
 ABANDONED_AFTER = 3600
 """Seconds after which a file that no entry names was left by a process that was killed while it wrote."""
 
@@ -41,19 +41,17 @@ def default_folder() -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "neurocarto"
 
 
-def key_of(content: Mapping[str, Any]) -> str:
-    """Return the key of what these values decide."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
-class Entry:
-    """One stored result. run, about: the run that stored it and what that is; used: seconds since 1970."""
+class Kept:
+    """What is kept of a run: of which, how many of its stages, their bytes, when it was last asked for.
 
-    key: str
-    stage: str
+    used: seconds since 1970. Runs that share a stage both count its bytes.
+    """
+
     run: str
     about: str
+    stages: int
+    of: int
     bytes: int
     used: float
 
@@ -78,73 +76,93 @@ class Cache:
         self._store.close()
 
     def get(self, key: str) -> Parts | None:
-        """Return what is stored under a key, None when there is nothing."""
+        """Return what is stored under a key, None when there is nothing; what is damaged is removed."""
         with self._mended():
             file = self._store.get(key, read=True)
             if file is None:
                 return None
-            with file:
-                return _read(file)
+            try:
+                with file:
+                    return _read(file)
+            except (ValueError, KeyError, TypeError, pa.ArrowException):
+                self._store.delete(key)
+                return None
 
-    def put(self, key: str, parts: Parts, about: Mapping[str, str], replace: bool = False) -> None:
+    def put(self, key: str, parts: Parts, replace: bool = False) -> None:
         """Store a result: whole, or RunError and nothing.
 
-        about: stage, run and about of its Entry. What another process has stored under the key meanwhile
-        is the same, and stays, unless replace says that it is not.
+        What another process has stored under the key meanwhile is the same, and stays, unless replace says
+        that it is not.
         """
-        chunks = _Chunks(parts)
+        store = self._store.set if replace else self._store.add
         with self._mended():
-            if replace:
-                self._store.set(key, chunks)
-            else:
-                self._store.add(key, chunks)
-            self._note(Entry(key=key, **about, bytes=chunks.size, used=time.time()))
+            store(key, _Chunks(parts))
 
-    def touch(self, key: str) -> None:
-        """Note that an entry is used today: `clear` by age counts from here."""
+    def remove(self, key: str) -> None:
+        """Forget what is stored under a key and under all that begin with it and a stroke."""
         with self._mended():
-            note = self._store.get(_note_key(key))
-            if note is not None:
-                self._note(Entry(**{**json.loads(note), "used": time.time()}))
+            for name in [name for name in self._store if name == key or name.startswith(f"{key}/")]:
+                self._store.delete(name)
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Forget entries."""
+    def note_run(self, run: str, about: str, keys: Iterable[str]) -> None:
+        """Note that a run with stages of these keys is made or asked for now."""
+        note = {"about": about, "keys": list(keys), "used": time.time()}
         with self._mended():
-            for key in keys:
-                self._store.delete(key)
-                self._store.delete(_note_key(key))
+            self._store.set(f"{_RUN}{run}", json.dumps(note))
 
-    def entries(self) -> list[Entry]:
-        """List what is stored, in the order of its storing."""
-        with self._mended():
-            names = [name for name in self._store if name.startswith(_note_key(""))]
-            notes = [self._store.get(name) for name in names]
-        return [Entry(**json.loads(note)) for note in notes if note is not None]
+    def runs(self) -> list[Kept]:
+        """List the runs of which something is kept, the last used first."""
+        sizes = self._sizes()
+        found = []
+        for run, note in self._notes().items():
+            own = [name for name in sizes if name.partition("/")[0] in note["keys"]]
+            whole = len({name.partition("/")[0] for name in own if "/unfinished" not in name})
+            size = sum(sizes[name] for name in own)
+            found.append(Kept(run, note["about"], whole, len(note["keys"]), size, note["used"]))
+        return sorted(found, key=lambda kept: -kept.used)
 
-    def sweep(self) -> int:
-        """Remove files that killed processes left half-written; returns their bytes."""
-        known = {os.path.abspath(path) for path in self._files()}
-        freed = 0
-        for path in self.folder.rglob("*.val"):
-            try:
-                status = path.stat()
-                if str(path.absolute()) not in known and time.time() - status.st_mtime > ABANDONED_AFTER:
-                    path.unlink()
-                    freed += status.st_size
-            except FileNotFoundError:  # another process was faster
-                continue
-        return freed
-
-    def _files(self) -> Iterator[str]:
-        for entry in self.entries():
+    def forget(self, runs: Iterable[str]) -> int:
+        """Remove what is kept of these runs alone, and what killed processes left; returns the bytes freed."""
+        before = self.bytes
+        notes = self._notes()
+        gone = {run: notes.pop(run) for run in runs}
+        kept = {key for note in notes.values() for key in note["keys"]}
+        for run, note in gone.items():
+            for key in note["keys"]:
+                if key not in kept:
+                    self.remove(key)
             with self._mended():
-                file = self._store.get(entry.key, read=True)
-            if file is not None:
-                with file:
-                    yield file.name
+                self._store.delete(f"{_RUN}{run}")
+        self._sweep()
+        return before - self.bytes
 
-    def _note(self, entry: Entry) -> None:
-        self._store.set(_note_key(entry.key), json.dumps(vars(entry)))
+    @property
+    def bytes(self) -> int:
+        """Size of everything that is kept, and of what killed processes left."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.val"))
+
+    def _notes(self) -> dict[str, dict[str, Any]]:
+        with self._mended():
+            names = [name for name in self._store if name.startswith(_RUN)]
+            return {name.removeprefix(_RUN): json.loads(self._store[name]) for name in names}
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: os.fstat(file.fileno()).st_size for name, file in self._files()}
+
+    def _files(self) -> Iterator[tuple[str, BinaryIO]]:
+        with self._mended():
+            for name in self._store:
+                file = None if name.startswith(_RUN) else self._store.get(name, read=True)
+                if file is not None:
+                    with file:
+                        yield name, file
+
+    def _sweep(self) -> None:
+        """Remove files that killed processes left half-written."""
+        known = {os.path.abspath(file.name) for _, file in self._files()}
+        for path in self.folder.rglob("*.val"):
+            if str(path.absolute()) not in known and time.time() - path.stat().st_mtime > ABANDONED_AFTER:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _mended(self) -> Iterator[None]:
@@ -156,10 +174,6 @@ class Cache:
                 f"the cache in {self.folder} cannot be used: {reason}; make room or name another folder with --cache, "
                 "and run the same command again: it goes on from what is stored"
             ) from error
-
-
-def _note_key(key: str) -> str:
-    return f"note:{key}"
 
 
 class _Chunks:
@@ -192,7 +206,7 @@ def _as_array(value: npt.NDArray[Any] | pd.DataFrame) -> npt.NDArray[Any]:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pandas(value, preserve_index=False), buffer)
         return np.frombuffer(buffer.getvalue(), np.uint8)
-    return np.ascontiguousarray(value)
+    return np.asarray(value, order="C")
 
 
 def _read(file: BinaryIO) -> Parts:
@@ -201,7 +215,7 @@ def _read(file: BinaryIO) -> Parts:
     for name, is_table, dtype, shape in header["arrays"]:
         array = np.empty(shape, dtype)
         if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
-            raise OSError(f"the entry for {name} is cut short")
+            raise ValueError(f"{name} is cut short")
         parts[name] = pq.read_table(pa.BufferReader(array)).to_pandas() if is_table else array
     return parts
 
@@ -224,5 +238,5 @@ class _PlainDisk(diskcache.Disk):  # type: ignore[misc]
 
     def fetch(self, mode: int, filename: str, value: object, read: bool) -> object:
         if mode == MODE_PICKLE:
-            raise OSError("it holds a pickle, which is never opened")
+            raise OSError("a pickle, which is never opened")  # diskcache takes it for an entry that is gone
         return super().fetch(mode, filename, value, read)
