@@ -146,9 +146,15 @@ class _Work:
         """What one pass over the images keeps; an interrupted one goes on where it was."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
-            from neurocarto.engine import local
+            from neurocarto.engine import local, memory
 
-            layers = self.hooked
+            layers, labels = self.hooked, len({*self.images.labels} - {None})
+            peak = memory.expected_peak(self.model, layers, len(self.images), labels, settings)
+            neurons = sum(layer.channels for layer in layers)
+            self.progress.say(
+                f"{neurons:,} neurons in {len(layers)} layers, {len(self.images):,} images; "
+                f"extraction will take about {peak / 1e9:.1f} GB of memory"
+            )
             return local.extract(self.model, layers, self.images, settings, advance, checkpoint).parts()
 
         checkpoint = _Checkpoint(self.cache, f"{self.keys['extraction']}/unfinished")

@@ -1,5 +1,6 @@
 """Progress of a run: which stage is at work, how fast, how long still."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ class Progress:
     def __init__(self, quiet: bool = False) -> None:
         self.seconds: dict[str, float] = {}
         self._quiet = quiet
+
+    def say(self, text: str) -> None:
+        """Show a line, unless quiet."""
+        if not self._quiet:
+            tqdm.write(text, file=sys.stderr)
 
     @contextmanager
     def stage(self, name: str, total: int = 1, unit: str = "step") -> Iterator[Callable[[int], object]]:
