@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from neurocarto.errors import ModelError
 from neurocarto.extraction.hooks import layer_outputs, outputs_until
 from neurocarto.extraction.layers import describe_layers
-from neurocarto.extraction.models import MODELS, Model, load_model
+from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import Layer, Site
 
@@ -104,5 +104,5 @@ def test_the_packaged_model():
 
 
 def test_an_unknown_model_names_the_known_ones():
-    with pytest.raises(ModelError, match=f"no model 'lenet'; choose one of: {', '.join(MODELS)}"):
+    with pytest.raises(ModelError, match="no model 'lenet'; nearest: "):
         load_model("lenet")
