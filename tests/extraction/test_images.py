@@ -1,7 +1,14 @@
 import io
 import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,9 +230,291 @@ class TestListImages:
         b.write_bytes(content[0])
         assert list_images(folder).fingerprint != first
 
-    def test_an_image_set_opens_by_its_own_index(self, folder: Path) -> None:
-        images = ImageSet(folder, ("c/3.ppm", "c/1.ppm"), ("c", "c"), "")
-        assert [images.open(i).getpixel((0, 0))[1] for i in range(2)] == [3, 1]
+
+BAD = {
+    "bad/empty.jpg": "empty.jpg: not an image that Pillow can read",
+    "bad/text.jpg": "text.jpg: not an image that Pillow can read",
+    "bad/truncated.jpg": "truncated.jpg: image file is truncated (N bytes not processed)",
+    "bad/long.png": "long.png: 20000 x 20 pixels is more elongated than 50 to 1",
+    "bad/float.tif": "float.tif: grey levels of unknown range; save it as an 8-bit or 16-bit PNG",
+    "bad/photo.heic": "photo.heic: HEIC, which Pillow cannot read without a plugin; save it as JPEG",
+    "bad/line\nbreak.png": r"'line\nbreak.png': not an image that Pillow can read",
+}
+"""Reasons of the files that are listed but cannot be opened."""
+LEFT_OUT = {
+    "bad/latin\\xe9.png": "its name is not text in UTF-8; rename the file",
+    "bad/loop": "leads back to the folder itself",
+}
+USED = {
+    "kinds/alpha.png": [255, 255, 255],
+    "kinds/animated.gif": [255, 0, 0],
+    "kinds/cmyk.jpg": [0, 255, 255],
+    "kinds/deep.png": [128, 128, 128],
+    "kinds/grey.png": [90, 90, 90],
+    "kinds/palette.png": [0, 0, 255],
+    "kinds/point.png": [1, 2, 3],
+    "kinds/sideways.jpg": [0, 0, 254],
+    "ünï/<b>&amp;'\" 猫.png": [5, 5, 5],
+    "ünï/[1] {2..3}*.png": [6, 6, 6],
+    "ünï/UPPER.PNG": [7, 7, 7],
+}
+"""The colour of the upper left pixel, as a person sees it."""
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    """A folder with every kind of file that people bring; BAD, LEFT_OUT and USED say what becomes of each."""
+    folder = tmp_path / "everything"
+    for path in [*BAD, *USED]:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    bad, kinds, names = folder / "bad", folder / "kinds", folder / "ünï"
+    for name in ("empty.jpg", "truncated.jpg", "notes.txt", "photo.heic"):
+        (bad / name).write_bytes(b"")
+    for name in ("text.jpg", "line\nbreak.png"):
+        (bad / name).write_text("no picture")
+    quarters((300, 300)).save(bad / "truncated.jpg", quality=95)
+    whole = (bad / "truncated.jpg").read_bytes()
+    (bad / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("1", (20_000, 20)).save(bad / "long.png")
+    Image.new("F", (4, 4)).save(bad / "float.tif")
+    Image.new("RGB", (4, 4)).save(bad / "latin.png")
+    os.rename(bad / "latin.png", os.fsencode(bad) + b"/latin\xe9.png")
+    (bad / "loop").symlink_to(folder)
+
+    Image.new("RGBA", (4, 4), (1, 2, 3, 0)).save(kinds / "alpha.png")
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, GREEN)]
+    frames[0].save(kinds / "animated.gif", save_all=True, append_images=frames[1:])
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(kinds / "cmyk.jpg", quality=95)
+    Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(kinds / "deep.png")
+    Image.new("L", (4, 4), 90).save(kinds / "grey.png")
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([*RED, *BLUE])
+    palette.save(kinds / "palette.png")
+    Image.new("RGB", (1, 1), (1, 2, 3)).save(kinds / "point.png")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    quarters((160, 80)).save(kinds / "sideways.jpg", exif=exif, quality=95)
+    for level, name in enumerate(("<b>&amp;'\" 猫.png", "[1] {2..3}*.png", "UPPER.PNG"), 5):
+        Image.new("RGB", (4, 4), (level,) * 3).save(names / name)
+    return folder
+
+
+class TestEveryKindOfFile:
+    @staticmethod
+    def reasons(images: ImageSet) -> dict[str, str]:
+        found = {}
+        for i, path in enumerate(images.paths):
+            try:
+                images.open(i)
+            except ImagesError as error:
+                found[path] = re.sub(r"\d+ bytes", "N bytes", str(error))
+        return found
+
+    def test_what_is_used_and_why_the_rest_is_not(self, everything: Path) -> None:
+        images = list_images(everything)
+        assert images.paths == tuple(sorted([*BAD, *USED]))
+        assert {skipped.path: skipped.reason for skipped in images.skipped} == LEFT_OUT
+        assert self.reasons(images) == BAD
+        colours = {path: list(images.open(int(images.indices([path])[0])).getpixel((0, 0))) for path in USED}
+        assert colours == USED
+
+    @pytest.mark.parametrize("kind", ["zip", "tar"])
+    def test_packed_it_is_the_same(self, everything: Path, tmp_path: Path, kind: str) -> None:
+        (everything / "bad" / "loop").unlink()
+        latin = os.fsdecode(os.fsencode(everything / "bad") + b"/latin\xe9.png")
+        if kind == "zip":
+            os.unlink(latin)  # a zip cannot say it
+        images = list_images(everything)
+        packed = list_images(shutil.make_archive(str(tmp_path / "packed"), kind, everything))
+        assert (packed.paths, packed.labels, packed.fingerprint) == (images.paths, images.labels, images.fingerprint)
+        assert packed.skipped == images.skipped
+        assert self.reasons(packed) == BAD
+
+    def test_junk_of_other_systems_is_not_even_mentioned(self, everything: Path) -> None:
+        before = list_images(everything)
+        (everything / "__MACOSX").mkdir()
+        for name in ("__MACOSX/a.png", "kinds/._grey.png", "kinds/.DS_Store"):
+            (everything / name).write_bytes(b"")
+        assert list_images(everything) == before
+
+
+class Pictures:
+    """A map-style data set: twelve items of one kind, labelled 0, 1, 2, 0, …"""
+
+    def __init__(self, picture: Callable[[int], Any], label: Callable[[int], Any] = lambda i: i % 3) -> None:
+        self.picture, self.label = picture, label
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        return self.picture(index), self.label(index)
+
+
+def levels(index: int) -> np.ndarray:
+    """(3, 4, 3) uint8, all different; the last pixel is 255."""
+    pixels = np.arange(36, dtype=np.uint8).reshape(3, 4, 3) + np.uint8(index)
+    pixels[-1, -1] = 255
+    return pixels
+
+
+class Tensor:
+    """What a tensor looks like from outside."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def numpy(self) -> np.ndarray:
+        return self.pixels
+
+
+class TestDatasets:
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            levels,
+            lambda i: Image.fromarray(levels(i)),
+            lambda i: Image.fromarray(levels(i)).convert("RGBA"),
+            lambda i: levels(i).astype(np.float32) / 255,
+            lambda i: Tensor(levels(i).transpose(2, 0, 1)),
+            lambda i: Tensor(levels(i).transpose(2, 0, 1).astype(np.float32) / 255),
+        ],
+    )
+    def test_every_kind_of_item_is_the_same_image(self, picture: Callable[[int], Any]) -> None:
+        images, plain = list_images(Pictures(picture)), list_images(Pictures(levels))
+        assert images.paths == tuple(f"{i:08}" for i in range(12))
+        assert images.labels == ("0", "1", "2") * 4
+        assert images.fingerprint == plain.fingerprint
+        assert images.skipped == ()
+        for i in range(12):
+            np.testing.assert_array_equal(np.asarray(images.open(i)), levels(i))
+
+    @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1), (1, 3, 4)])
+    def test_grey_arrays_and_tensors(self, shape: tuple[int, ...]) -> None:
+        grey = np.arange(12, dtype=np.uint8).reshape(shape)
+        images = list_images(Pictures(lambda i: Tensor(grey) if shape[0] == 1 else grey))
+        np.testing.assert_array_equal(np.asarray(images.open(5))[..., 1], grey.reshape(3, 4))
+
+    @pytest.mark.parametrize(
+        ("picture", "reason"),
+        [
+            (lambda i: levels(i) / 100.0, "it looks normalised; give the dataset without its transform"),
+            (lambda i: np.full((2, 2, 3), np.nan), "it looks normalised"),
+            (lambda i: levels(i).astype(np.int32), "pixels are int32; they must be uint8"),
+            (lambda i: levels(i)[..., :2], r"an array of shape \(3, 4, 2\) is no image"),
+            (lambda i: levels(i)[:0], r"an array of shape \(0, 4, 3\) is no image"),
+            (lambda i: "a.png", "an item is a str; it must be an image"),
+            (lambda i: 1 / 0, "division by zero"),
+            (lambda i: np.zeros((1, 51), np.uint8), "51 x 1 pixels is more elongated than 50 to 1"),
+        ],
+    )
+    def test_what_cannot_be_an_image_says_why(self, picture: Callable[[int], Any], reason: str) -> None:
+        images = list_images(Pictures(lambda i: picture(i) if i == 7 else levels(i)))
+        assert len(images) == 12
+        with pytest.raises(ImagesError, match=f"^00000007: .*{reason}"):
+            images.open(7)
+        assert images.open(8).size == (4, 3)
+
+    @pytest.mark.parametrize(
+        ("label", "classes", "expected"),
+        [
+            (lambda i: i % 2, ["cat", "dog"], ("cat", "dog")),
+            (lambda i: np.int64(i % 2), ["cat", "dog"], ("cat", "dog")),
+            (lambda i: np.array(i % 2), ["cat", "dog"], ("cat", "dog")),
+            (lambda i: i % 2, [("cat", "tom"), ("dog",)], ("cat", "dog")),
+            (lambda i: i % 2 - 1, ["cat", "dog"], ("-1", "cat")),
+            (lambda i: "bird", ["cat", "dog"], ("bird", "bird")),
+            (lambda i: i % 2, None, ("0", "1")),
+            (lambda i: None, ["cat"], (None, None)),
+            (lambda i: np.zeros(40), ["cat"], (None, None)),
+        ],
+    )
+    def test_labels(self, label: Callable[[int], Any], classes: list[Any] | None, expected: tuple[str, str]) -> None:
+        dataset = Pictures(levels, label)
+        if classes is not None:
+            dataset.classes = classes
+        assert list_images(dataset).labels == expected * 6
+
+    def test_items_may_be_images_alone(self) -> None:
+        assert list_images([Image.fromarray(levels(i)) for i in range(12)]).labels == (None,) * 12
+
+    def test_the_fingerprint_holds_pixels_sizes_and_labels(self) -> None:
+        kinds = [
+            Pictures(levels),
+            Pictures(lambda i: levels(i) if i != 5 else levels(6)),
+            Pictures(lambda i: levels(i).reshape(4, 3, 3)),
+            Pictures(levels, lambda i: i % 2),
+        ]
+        assert len({list_images(kind).fingerprint for kind in kinds}) == 4
+
+    def test_a_name_in_place_of_the_fingerprint_spares_the_pass(self) -> None:
+        def never(index: int) -> None:
+            raise AssertionError("nothing should be read")
+
+        dataset = Pictures(never)
+        dataset.targets = [0, 1] * 6
+        dataset.classes = ["cat", "dog"]
+        images = list_images(dataset, fingerprint="pets, second edition")
+        assert (images.fingerprint, images.labels) == ("pets, second edition", ("cat", "dog") * 6)
+        assert list_images(Pictures(levels), fingerprint="x").labels == ("0", "1", "2") * 4
+
+    def test_one_item_is_taken_at_a_time(self) -> None:
+        busy = threading.Lock()
+
+        def picture(index: int) -> np.ndarray:
+            assert busy.acquire(blocking=False), "two threads at once"
+            time.sleep(0.001)
+            busy.release()
+            return levels(index)
+
+        images = list_images(Pictures(picture))
+        with ThreadPoolExecutor(4) as pool:
+            assert {image.size for image in pool.map(images.open, [*range(12)] * 4)} == {(4, 3)}
+
+    def test_an_image_set_stays_itself(self) -> None:
+        images = list_images(Pictures(levels))
+        assert list_images(images) is images
+
+    def test_too_few_and_what_is_none_is_refused(self) -> None:
+        with pytest.raises(ImagesError, match=r"^builtins\.list holds 3 images; at least 10 are needed$"):
+            list_images([levels(0)] * 3)
+        with pytest.raises(ImagesError, match="^images cannot be a int; give a folder"):
+            list_images(5)
+        with pytest.raises(ImagesError, match="^images cannot be a generator"):
+            list_images(levels(i) for i in range(12))
+
+    def test_those_of_torch(self, tmp_path: Path) -> None:
+        from torch.utils.data import IterableDataset, Subset
+        from torchvision.datasets import FakeData, ImageFolder
+        from torchvision.transforms import Compose, Normalize, ToTensor
+
+        for i in range(12):
+            path = tmp_path / ("cat", "dog")[i % 2] / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(levels(i)).save(path)
+        folder, dataset = list_images(tmp_path), ImageFolder(tmp_path, transform=ToTensor())
+        assert list_images(dataset) == folder
+
+        subset = list_images(Subset(dataset, range(10)))  # the classes one after the other
+        assert subset.labels == ("cat",) * 6 + ("dog",) * 4
+        np.testing.assert_array_equal(np.asarray(subset.open(9)), levels(5))  # dog: 1, 11, 3, 5
+
+        fake = list_images(FakeData(10, (3, 8, 8), transform=ToTensor()))
+        assert fake.fingerprint == list_images(FakeData(10, (3, 8, 8))).fingerprint
+        assert fake.source == "torchvision.datasets.fakedata.FakeData"
+        normalised = FakeData(10, (3, 8, 8), transform=Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)]))
+        with pytest.raises(ImagesError, match="looks normalised"):
+            list_images(normalised).open(0)
+
+        class Stream(IterableDataset[int]):
+            def __len__(self) -> int:
+                return 12
+
+            def __iter__(self) -> Iterator[int]:
+                return iter(range(12))
+
+        with pytest.raises(ImagesError, match="^Stream is a data set that can only be read in order"):
+            list_images(Stream())
 
 
 sides = st.integers(1, 600)
@@ -331,14 +620,6 @@ def test_damaged_exif_is_no_reason_to_stop(tmp_path: Path) -> None:
     entry = data.index(bytes.fromhex("8298") if b"MM" in data[:40] else bytes.fromhex("9882"))
     path.write_bytes(data[: entry + 2] + b"\x00\x0c" + data[entry + 4 :])  # a copyright that claims to be a double
     assert open_image(path).size == (20, 30)
-
-
-def test_names_that_are_not_text_are_refused_before_anything_runs(tmp_path: Path) -> None:
-    for i in range(10):
-        Image.new("RGB", (4, 4)).save(tmp_path / f"{i}.png")
-    os.rename(tmp_path / "0.png", os.fsencode(tmp_path) + b"/\xff.png")
-    with pytest.raises(ImagesError, match="not text in UTF-8; rename the file"):
-        list_images(tmp_path)
 
 
 def test_a_path_that_is_too_long_is_refused_in_words() -> None:
