@@ -112,7 +112,7 @@ def _of_files(files: Files, fingerprint: str | None) -> ImageSet:
         try:
             return hashlib.sha256(files.read(paths[index])).digest()
         except Exception as error:  # it is skipped when it is opened
-            return str(error).encode()
+            return type(error).__name__.encode()  # its text would name the place
 
     return ImageSet(
         source=files.source,
@@ -174,7 +174,7 @@ def _files_of(dataset: Any) -> Files | None:
     """Return the image files below its root that a data set is made of, if it says so."""
     samples = getattr(dataset, "samples", None) or getattr(dataset, "imgs", None)
     root = getattr(dataset, "root", None)
-    if not isinstance(samples, list) or not isinstance(root, str | Path):
+    if not isinstance(samples, list) or len(samples) != len(dataset) or not isinstance(root, str | Path):
         return None
     try:
         listed = {Path(file).relative_to(root).as_posix(): _label(dataset, label) for file, label in samples}

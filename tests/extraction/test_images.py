@@ -495,6 +495,11 @@ class TestDatasets:
         folder, dataset = list_images(tmp_path), ImageFolder(tmp_path, transform=ToTensor())
         assert list_images(dataset) == folder
 
+        class Part(Subset[Any]):
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.dataset, name)
+
+        assert list_images(Part(dataset, range(10))).paths[-1] == "00000009", "samples of the whole are not its own"
         subset = list_images(Subset(dataset, range(10)))  # the classes one after the other
         assert subset.labels == ("cat",) * 6 + ("dog",) * 4
         np.testing.assert_array_equal(np.asarray(subset.open(9)), levels(5))  # dog: 1, 11, 3, 5
