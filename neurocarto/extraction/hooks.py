@@ -39,19 +39,26 @@ def layer_outputs(module: nn.Module, layers: Iterable[Layer], consume: Consumer)
     """Call consume(name, maps) whenever a layer has run; the hooks live only in this context.
 
     maps (B, C, H, W): the output folded by the layer's layout, not clamped. ModelError when the module has
-    no such layer, before anything runs.
+    no such layer, before anything runs; and when a layer runs twice in one forward pass.
     """
     handles: list[RemovableHandle] = []
+    seen: set[str] = set()
     try:
-        handles.extend(submodule(module, layer.name).register_forward_hook(_hook(layer, consume)) for layer in layers)
+        handles.append(module.register_forward_pre_hook(lambda *_: seen.clear()))
+        handles.extend(
+            submodule(module, layer.name).register_forward_hook(_hook(layer, consume, seen)) for layer in layers
+        )
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook(layer: Layer, consume: Consumer) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+def _hook(layer: Layer, consume: Consumer, seen: set[str]) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
     def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        if layer.name in seen:
+            raise ModelError(f"layer {layer.name!r} ran more than once in a forward pass; choose one that runs once")
+        seen.add(layer.name)
         replaced = consume(layer.name, fold(output, layer.layout, layer.map_height, layer.map_width))
         # A copy, so that an in-place operation behind the layer cannot reach what the consumer keeps.
         return None if replaced is None else unfold(replaced, output, layer.layout).clone()
@@ -64,8 +71,13 @@ def submodule(module: nn.Module, name: str) -> nn.Module:
     try:
         return module.get_submodule(name)
     except AttributeError as error:
-        near = difflib.get_close_matches(name, [path for path, _ in module.named_modules() if path], n=3)
-        raise ModelError(f"the model has no layer {name!r}; nearest: {', '.join(near) or 'none'}") from error
+        raise no_such_layer(module, name) from error
+
+
+def no_such_layer(module: nn.Module, name: str) -> ModelError:
+    """Return the error for a path or glob that means no layer; it offers the nearest paths."""
+    near = difflib.get_close_matches(name, [path for path, _ in module.named_modules() if path], n=3)
+    return ModelError(f"the model has no layer {name!r}; nearest: {', '.join(map(repr, near)) or 'none'}")
 
 
 def outputs_until(module: nn.Module, batch: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
@@ -73,9 +85,10 @@ def outputs_until(module: nn.Module, batch: Tensor, layers: Sequence[Layer]) -> 
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, maps: Tensor) -> None:
-        outputs[name] = maps
-        if len(outputs) == len(layers):
+        if len(outputs) + 1 == len(layers):
+            outputs[name] = maps
             raise LastLayerReached
+        outputs[name] = maps.clone()  # what comes behind may work in place
 
     with layer_outputs(module, layers, keep), suppress(LastLayerReached):
         module(batch)

@@ -6,12 +6,8 @@ from torch import Tensor, nn
 
 from neurocarto.errors import ModelError
 from neurocarto.extraction.hooks import layer_outputs, outputs_until
-from neurocarto.extraction.layers import describe_layers
-from neurocarto.extraction.models import Model, load_model
-from neurocarto.extraction.preprocessing import Preprocessing
-from neurocarto.records import Layer, Site
-
-PREPROCESSING = Preprocessing(resize=32, size=32, mean=(0, 0, 0), std=(1, 1, 1))
+from neurocarto.extraction.models import load_model
+from neurocarto.records import Layer
 
 
 class Shared(nn.Module):
@@ -63,7 +59,7 @@ def test_hooks_are_removed_after_an_error():
 
 def test_an_unknown_layer_fails_before_any_forward_pass_and_names_the_nearest():
     module = _chain()
-    with pytest.raises(ModelError, match=r"no layer 'stm'; nearest: stem"):
+    with pytest.raises(ModelError, match=r"no layer 'stm'; nearest: 'stem'"):
         outputs_until(module, torch.zeros(1, 3, 16, 16), layers("wide", "stm"))
     assert _hooks(module) == 0
 
@@ -80,27 +76,42 @@ def test_what_a_consumer_returns_takes_the_outputs_place():
         assert (module(torch.zeros(1, 3, 16, 16)) == 3).all()
 
 
-def test_a_layer_that_runs_twice_is_refused():
-    model = Model("shared", Shared(), (Site("relu"), Site("second")), PREPROCESSING, ("a",), "here", "")
-    with pytest.raises(ModelError, match="'relu' runs more than once"):
-        describe_layers(model)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_maps_that_are_kept_are_not_changed_by_what_comes_behind(inplace: bool):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace), nn.Conv2d(4, 4, 3)).eval()
+    with torch.inference_mode():
+        outputs = outputs_until(module, torch.randn(2, 3, 8, 8), layers("1", "2", "3"))
+    assert (outputs["1"] < 0).any()
+    assert torch.equal(outputs["2"], outputs["1"].relu())
 
 
-def test_layers_are_described_from_a_dry_pass():
-    model = Model("chain", _chain(), (Site("stem"), Site("wide", (0.0, 6.0))), PREPROCESSING, ("a",), "here", "")
-    stem, wide = describe_layers(model)
-    assert (stem.channels, stem.map_height, stem.map_width, stem.receptive_field) == (8, 16, 16, 3)
-    assert (wide.channels, wide.clamp, wide.receptive_field) == (6, (0.0, 6.0), 3 + 4 * 2 * 2)
+def test_a_layer_that_runs_twice_in_a_forward_pass_is_refused():
+    module = Shared()
+    with layer_outputs(module, layers("second"), lambda *_: None):
+        module(torch.zeros(1, 3, 8, 8))
+        module(torch.zeros(1, 3, 8, 8))  # another pass
+    with (
+        layer_outputs(module, layers("relu"), lambda *_: None),
+        pytest.raises(ModelError, match="'relu' ran more than"),
+    ):
+        module(torch.zeros(1, 3, 8, 8))
 
 
-def test_the_packaged_model():
-    model = load_model("efficientnet_lite0")
-    layers = describe_layers(model)
-    assert sum(layer.channels for layer in layers) == 10_240
-    fields = {layer.name: layer.receptive_field for layer in layers}
-    assert fields["_blocks.8._bn1"] == 211  # worked out by hand from kernels and strides
-    assert len(model.categories) == 1000
-    assert not model.module.training
+def test_consumers_get_maps_in_place_of_tokens_and_give_maps():
+    module = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+    layer = Layer("0", 5, 2, 2, "B(1+T)C")
+    shapes = []
+
+    def consume(_: str, maps: Tensor) -> Tensor:
+        shapes.append(maps.shape)
+        return torch.zeros_like(maps)
+
+    tokens = torch.randn(2, 5, 3)
+    with layer_outputs(module, [layer], consume):
+        output = module(tokens)
+    assert shapes == [(2, 5, 2, 2)]
+    assert torch.equal(output[:, 0], module(tokens)[:, 0])  # the class token is left alone
+    assert torch.equal(output[:, 1:], module[1].bias.expand(2, 4, 2))
 
 
 def test_an_unknown_model_names_the_known_ones():
