@@ -96,14 +96,15 @@ def model_names() -> list[str]:
 class _Network:
     """A network with its weights, before the request has its say about preprocessing and names.
 
-    transform: anything that preprocessing can be read from, None where nothing is known.
+    transform: anything that preprocessing can be read from; categories: names of the outputs; None where
+    nothing is known.
     """
 
     module: nn.Module
     source: str
     weights_sha256: str
     transform: object = None
-    categories: Sequence[str] | None = None
+    categories: object = None
 
 
 def _network(request: ModelRequest, seed: int) -> _Network:
@@ -338,7 +339,7 @@ def _categories(network: _Network, path: Path | None, outputs: int) -> tuple[str
     names = _read_names(path) if path else network.categories
     if names is None:
         return tuple(f"output {index}" for index in range(outputs))
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ModelError("the factory's class names must be a sequence of strings, or None")
     if len(names) != outputs:
         where = f"in {str(path)!r}" if path else "that come with the network"

@@ -315,7 +315,8 @@ def _read_dtype(reading: _Reading, step: Any) -> _Reading:
 def _read_normalize(reading: _Reading, step: Any) -> _Reading:
     if reading.mean or not reading.levels:
         raise _refused(step, "does not come once after ToTensor or ToDtype to floats")
-    return replace(reading, mean=tuple(map(float, step.mean)), std=tuple(map(float, step.std)))
+    mean, std = (tuple(map(float, np.atleast_1d(values))) for values in (step.mean, step.std))
+    return replace(reading, mean=mean, std=std)
 
 
 def _read_preset(reading: _Reading, step: Any) -> _Reading:
