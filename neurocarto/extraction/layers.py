@@ -50,7 +50,7 @@ def describe_layers(model: Model, patterns: Sequence[str] = ()) -> tuple[Layer, 
     (GELU). Left out: gates, the network's output, and single cells in a network that has maps. Without activations:
     convolutions and linear maps. Of more than 20, the ends of blocks if there are enough, thinned evenly, and the last.
     """
-    paths = _paths(model.module)
+    paths = _paths(model)
     matches = {pattern: _matches(model.module, paths, pattern) for pattern in patterns}
     survey = _Survey(model, paths)
     if patterns:
@@ -62,7 +62,7 @@ def describe_layers(model: Model, patterns: Sequence[str] = ()) -> tuple[Layer, 
 
 def list_layers(model: Model, bytes_per_neuron: int) -> list[LayerRow]:
     """Return every module of a network, in execution order, those that never run last."""
-    paths = _paths(model.module)
+    paths = _paths(model)
     survey = _Survey(model, paths)
     rows = []
     for name in sorted(paths, key=survey.order):
@@ -73,8 +73,13 @@ def list_layers(model: Model, bytes_per_neuron: int) -> list[LayerRow]:
     return rows
 
 
-def _paths(module: nn.Module) -> dict[str, nn.Module]:
-    return {path: child for path, child in module.named_modules(remove_duplicate=False) if path}
+def _paths(model: Model) -> dict[str, nn.Module]:
+    """All modules by path, but for the network itself; ModelError when one of the model's own sites is not there."""
+    paths = {path: child for path, child in model.module.named_modules(remove_duplicate=False) if path}
+    for site in model.sites:
+        if site.name not in paths:
+            raise no_such_layer(model.module, site.name)
+    return paths
 
 
 def _matches(module: nn.Module, paths: dict[str, nn.Module], pattern: str) -> list[str]:

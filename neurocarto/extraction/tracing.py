@@ -83,14 +83,16 @@ class Trace:
 
 def trace(module: nn.Module, batch: Tensor) -> Trace:
     """Run a network once on a batch (B, C, H, W) and return what happened; hooks live only during this call."""
-    tracer = _Tracer(batch)
     handles: list[RemovableHandle] = []
     try:
-        for child in module.modules():
-            handles.append(child.register_forward_pre_hook(tracer.enter))
-            handles.append(child.register_forward_hook(tracer.leave))
-        with torch.no_grad(), tracer:  # inference mode would hide which operations are in place
-            module(batch)
+        with torch.inference_mode(False), torch.no_grad():  # inference mode would hide which operations are in place
+            batch = batch.clone()
+            tracer = _Tracer(batch)
+            for child in module.modules():
+                handles.append(child.register_forward_pre_hook(tracer.enter))
+                handles.append(child.register_forward_hook(tracer.leave))
+            with tracer:
+                module(batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -330,6 +330,11 @@ def test_a_named_layer_takes_clamp_and_layout_from_the_models_sites():
         describe_layers(model(own.module, Site("0", None, "BTC")))
 
 
+def test_a_site_that_is_not_there_is_refused():
+    with pytest.raises(ModelError, match="no layer 'lastt'; nearest: 'last'"):
+        describe_layers(model(SharedRelu(), Site("lastt")))
+
+
 def test_a_network_that_does_not_take_the_input_is_refused_in_one_line():
     with pytest.raises(ModelError, match=r"'own' does not run on an input of shape \(2, 1, 32, 32\): .*") as raised:
         describe_layers(model(SharedRelu(), channels=1))

@@ -147,10 +147,12 @@ def test_attention_has_the_axes_of_its_queries():
     assert calls[layer.self_attn].kind == "tuple"
 
 
+@pytest.mark.parametrize("inference", [False, True])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_a_module_in_front_of_an_activation_keeps_its_own_value(inplace: bool):
+def test_a_module_in_front_of_an_activation_keeps_its_own_value(inplace: bool, inference: bool):
     net = nn.Sequential(conv(3), nn.BatchNorm2d(3), nn.ReLU(inplace), nn.Dropout(), nn.MaxPool2d(2))
-    result = trace(net.eval(), torch.randn(2, 3, 16, 16))
+    with torch.inference_mode(inference):
+        result = trace(net.eval(), torch.randn(2, 3, 16, 16))
     norm, relu, dropout, pool = (call.value for call in result.calls[1:5])
     assert norm is not relu
     assert relu is dropout
