@@ -6,13 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurocarto import __version__
 from neurocarto.errors import NeurocartoError, RunError
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import RunSettings
+
+if TYPE_CHECKING:
+    from neurocarto.extraction.layers import LayerRow
 
 DESCRIPTION = """\
 Show what a vision network has learnt: group the neurons that detect the same concept, lay them out on a
@@ -153,6 +156,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_skipped(out: Path) -> None:
+    from neurocarto.extraction.decoding import shown
     from neurocarto.runs.store import Run
 
     images = Run(out).manifest.images
@@ -160,15 +164,39 @@ def _print_skipped(out: Path) -> None:
     if skipped:
         print(f"{images['count']} images were used and {len(skipped)} skipped:")
         for entry in skipped[:SKIPPED_SHOWN]:
-            print(f"  {entry['path']!r}: {entry['reason']}")
+            print(f"  {shown(entry['path'])}: {entry['reason']}")
         if len(skipped) > SKIPPED_SHOWN:
             print(f"  … and {len(skipped) - SKIPPED_SHOWN} more: `python -m neurocarto info {out}` lists them")
 
 
 def _layers(options: argparse.Namespace) -> int:
+    from neurocarto.engine.memory import kept_per_neuron
+    from neurocarto.extraction.layers import describe_layers, list_layers
+    from neurocarto.extraction.models import load_model
 
     request = _request(options)
+    model = load_model(request)
+    chosen = {layer.name for layer in describe_layers(model, request.layers)} if request.layers else None
+    rows = list_layers(model, kept_per_neuron(RunSettings()))
+    width = max(len(row.name) for row in rows)
+    print(f"  {'layer':<{width}}  {'module':<22} {'channels':>8} {'map':>9} {'layout':>11} {'field':>5} {'memory':>8}")
+    for row in rows:
+        studied = row.default if chosen is None else row.name in chosen
+        print(f"{'*' if studied else ' '} {row.name:<{width}}  {row.kind:<22} {_layer_facts(row)}")
+    layers = [row for row in rows if (row.default if chosen is None else row.name in chosen)]
+    neurons, kept = sum(row.layer.channels for row in layers if row.layer), sum(row.kept_bytes for row in layers)
+    how = "by default" if chosen is None else "with these --layers"
+    print(f"* studied {how}: {len(layers)} layers, {neurons:,} neurons, {_size(kept)} of memory")
     return 0
+
+
+def _layer_facts(row: "LayerRow") -> str:
+    layer = row.layer
+    if layer is None:
+        return row.problem
+    size, field = f"{layer.map_height} x {layer.map_width}", layer.receptive_field or "-"
+    signs = "  signed" if layer.signed else ""
+    return f"{layer.channels:>8} {size:>9} {layer.layout:>11} {field:>5} {_size(row.kept_bytes):>8}{signs}"
 
 
 def _cache(options: argparse.Namespace) -> int:
@@ -217,6 +245,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from neurocarto.extraction.decoding import shown
     from neurocarto.runs.store import Run
 
     run = Run(options.run)
@@ -226,7 +255,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"model     {manifest.model['name']} ({manifest.model['source']})")
     print(f"images    {images['count']} from {images['source']}, {len(images['skipped'])} skipped")
     for skipped in images["skipped"]:
-        print(f"          skipped {skipped['path']}: {skipped['reason']}")
+        print(f"          skipped {shown(skipped['path'])}: {skipped['reason']}")
     print(f"layers    {len(manifest.layers)}: {', '.join(layer.name for layer in manifest.layers)}")
     print(f"neurons   {len(run.neurons)}, {clustered} of them in {len(run.clusters)} clusters")
     print(f"classes   {len(run.classes)}: {', '.join(run.classes['class'].head(20))}")

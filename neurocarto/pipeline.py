@@ -17,7 +17,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from neurocarto import __version__
-from neurocarto.extraction.images import ImageSet, list_images, preview
+from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer
 from neurocarto.request import ModelRequest
@@ -38,7 +38,7 @@ Compute = Callable[[RunSettings, Advance], Parts]
 
 def run(
     model: "ModelRequest | Model | str",
-    images: ImageSet | Path,
+    images: ImageSet | Dataset | Path | str,
     out: Path,
     settings: RunSettings,
     progress: Progress | None = None,
@@ -52,7 +52,7 @@ def run(
     nothing is left half-written.
     """
     request = ModelRequest(model) if isinstance(model, str) else model
-    listed = images if isinstance(images, ImageSet) else list_images(images)
+    listed = list_images(images)
     with _folder(cache) as folder, Cache(Path(folder)) as kept, threadpool_limits(settings.threads):
         work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
         made = run_id(work.keys)
@@ -86,7 +86,7 @@ class _Work:
         else:
             key = {"sites": [asdict(site) for site in request.sites]}
         if not isinstance(request, ModelRequest) or ":" in request.name:  # only the loaded network knows its weights
-            key = {**key, **self.model.describe()}
+            key = {**key, **self.network.describe()}
         return stage_keys({"model": key, "images": self.images.fingerprint}, self.settings)
 
     def stage(self, name: str, compute: Compute, total: int = 1, unit: str = "step") -> Parts:
@@ -105,7 +105,7 @@ class _Work:
         return parts
 
     @cached_property
-    def model(self) -> "Model":
+    def network(self) -> "Model":
         """The network, loaded when something has to be computed with it."""
         import torch
 
@@ -115,17 +115,17 @@ class _Work:
         return load_model(self.request, self.settings.seed) if isinstance(self.request, ModelRequest) else self.request
 
     @cached_property
-    def described(self) -> Parts:
+    def model(self) -> Parts:
         """What is to be known of the network without loading it: model, categories, layers."""
 
         def compute(_: RunSettings, advance: Advance) -> Parts:
             from neurocarto.extraction.layers import describe_layers
 
             patterns = self.request.layers if isinstance(self.request, ModelRequest) else ()
-            layers = describe_layers(self.model, patterns)
+            layers = describe_layers(self.network, patterns)
             return {
-                "model": self.model.describe(),
-                "categories": list(self.model.categories),
+                "model": self.network.describe(),
+                "categories": list(self.network.categories),
                 "layers": [asdict(layer) for layer in layers],
             }
 
@@ -134,12 +134,12 @@ class _Work:
     @cached_property
     def categories(self) -> tuple[str, ...]:
         """Names of the network's outputs."""
-        return tuple(self.described["categories"])
+        return tuple(self.model["categories"])
 
     @cached_property
     def hooked(self) -> tuple[Layer, ...]:
         """The layers, before their boxes are measured."""
-        return tuple(Layer.from_json(entry) for entry in self.described["layers"])
+        return tuple(Layer.from_json(entry) for entry in self.model["layers"])
 
     @cached_property
     def extraction(self) -> Extraction:
@@ -149,13 +149,13 @@ class _Work:
             from neurocarto.engine import local, memory
 
             layers, labels = self.hooked, len({*self.images.labels} - {None})
-            peak = memory.expected_peak(self.model, layers, len(self.images), labels, settings)
+            peak = memory.expected_peak(self.network, layers, len(self.images), labels, settings)
             neurons = sum(layer.channels for layer in layers)
             self.progress.say(
                 f"{neurons:,} neurons in {len(layers)} layers, {len(self.images):,} images; "
                 f"extraction will take about {peak / 1e9:.1f} GB of memory"
             )
-            return local.extract(self.model, layers, self.images, settings, advance, checkpoint).parts()
+            return local.extract(self.network, layers, self.images, settings, advance, checkpoint).parts()
 
         checkpoint = _Checkpoint(self.cache, f"{self.keys['extraction']}/unfinished")
         parts = self.stage("extraction", compute, len(self.images), "image")
@@ -163,13 +163,13 @@ class _Work:
         return Extraction.from_parts(parts)
 
     @cached_property
-    def layers(self) -> tuple[Layer, ...]:
+    def boxes(self) -> tuple[Layer, ...]:
         """The layers with their example boxes."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
             from neurocarto.extraction.patches import measure_boxes
 
-            layers = measure_boxes(self.model, self.extraction, self.images, settings, advance)
+            layers = measure_boxes(self.network, self.extraction, self.images, settings, advance)
             return {"layers": [asdict(layer) for layer in layers]}
 
         parts = self.stage("boxes", compute, len(self.hooked), "layer")
@@ -182,7 +182,7 @@ class _Work:
         def compute(settings: RunSettings, advance: Advance) -> Parts:
             from neurocarto.extraction.offsets import measure_offsets
 
-            return {"offsets": measure_offsets(self.model, self.extraction, self.images, settings, advance)}
+            return {"offsets": measure_offsets(self.network, self.extraction, self.images, settings, advance)}
 
         offsets: npt.NDArray[np.float32] = self.stage("offsets", compute, len(self.hooked), "layer")["offsets"]
         return offsets
@@ -195,8 +195,8 @@ class _Work:
             from neurocarto.extraction.patches import example_table
             from neurocarto.extraction.preprocessing import Preprocessing
 
-            preprocessing = Preprocessing(**self.described["model"]["preprocessing"])
-            args = (self.extraction, self.layers, self.offsets, preprocessing, settings.examples)
+            preprocessing = Preprocessing(**self.model["model"]["preprocessing"])
+            args = (self.extraction, self.boxes, self.offsets, preprocessing, settings.examples)
             return {"examples": example_table(*args)}
 
         table: pd.DataFrame = self.stage("examples", compute)["examples"]
@@ -212,7 +212,7 @@ class _Work:
             if settings.clustering == "paper":
                 from neurocarto.summarisation.paper import find_paper_clusters
 
-                cluster, table = find_paper_clusters(self.model, self.images, self.extraction, settings, advance)
+                cluster, table = find_paper_clusters(self.network, self.images, self.extraction, settings, advance)
             else:
                 stimuli = similarity.find_stimuli(
                     self.extraction.whole, len(self.extraction.images), settings.stimuli_share
@@ -307,7 +307,7 @@ class _Work:
             from neurocarto.summarisation import influence
 
             edges = influence.measure_influence(
-                self.model,
+                self.network,
                 self.images,
                 self.extraction,
                 self.clusters["cluster"],
@@ -345,14 +345,14 @@ class _Work:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             version=__version__,
             settings=self.settings.as_dict(),
-            model=self.described["model"],
+            model=self.model["model"],
             images={
-                "source": str(self.images.source),
+                "source": self.images.source,
                 "fingerprint": self.images.fingerprint,
                 "count": len(self.extraction.images),
-                "skipped": [{"path": s.path, "reason": s.reason} for s in self.extraction.skipped],
+                "skipped": [asdict(entry) for entry in (*self.images.skipped, *self.extraction.skipped)],
             },
-            layers=self.layers,
+            layers=self.boxes,
             packages={name: version(name) for name in PACKAGES},
             seconds=self.progress.seconds,
             snapshots=SNAPSHOT_FRACTIONS,
@@ -376,6 +376,8 @@ class _Checkpoint:
 
 
 def _write(work: _Work, out: Path) -> None:
+    for stage in STAGES:
+        getattr(work, stage)
     extraction, clusters, importance = work.extraction, work.clusters, work.importance
     images = extraction.images.assign(prediction=work.predictions)
     tables = {

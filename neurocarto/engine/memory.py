@@ -38,12 +38,17 @@ def _growth(model: Model, layers: Sequence[Layer], images: int, labels: int, set
     sums = neurons * 8 * (labels + min(images, len(model.categories)))
     profile = neurons * 2 * min(images, settings.profile_images)
     waiting = min(images, settings.shard_size) * model.blank().numel()
-    # While it runs: the stream, a shard's, the snapshots, one merge (4 streams), a copy of sums and profile being saved.
+    # While it runs: the stream, a shard's, the snapshots, one merge (4 streams), a copy of the rest being saved.
     running = stream * (2 + 2 + snapshots + 4) + 2 * (sums + profile) + waiting
     # At the end: the stream and the snapshots, all of it read out, one reading (3 streams), means of the classes.
     read = neurons * settings.top_k * _READ * (3 + snapshots)
     reading = stream * (2 + snapshots + 3) + read + sums * 3 // 2 + 2 * profile
     return round(max(running, reading) * _SLACK) + _ELSE
+
+
+def kept_per_neuron(settings: RunSettings) -> int:
+    """Return the bytes that a pass over many images keeps of one neuron, without classes (8 bytes each)."""
+    return settings.top_k * _ENTRY * (2 + len(SNAPSHOT_FRACTIONS)) + 2 * settings.profile_images
 
 
 def resident_bytes() -> int:
