@@ -1,8 +1,7 @@
 """Groups of neurons of a layer that detect the same concept."""
 
 import heapq
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,9 @@ from neurocarto.summarisation.similarity import (
     similarities,
 )
 
+MAX_PAIRS = 5000
+"""Pairs of neurons that a cluster is described by; more, as in clusters of over 100, are sampled."""
+
 
 def find_clusters(
     stimuli: Stimuli, layers: Sequence[Layer], settings: RunSettings
@@ -31,10 +33,21 @@ def find_clusters(
     similarity (mean over its pairs of neurons), shared_images (mean over pairs), peak_agreement (share of
     the shared images on which both peak within one cell of a 7 × 7 grid), all on the images that formed it.
     """
+    groups = {layer: _layer_clusters(stimuli[rows], settings) for layer, rows in layer_slices(layers).items()}
+    return tabulate(groups, stimuli, layers, settings)
+
+
+def tabulate(
+    groups: Mapping[str, Sequence[npt.NDArray[np.int64]]],
+    stimuli: Stimuli,
+    layers: Sequence[Layer],
+    settings: RunSettings,
+) -> tuple[npt.NDArray[np.int32], pd.DataFrame]:
+    """Number the groups of each layer (their channels) and describe them; returns what find_clusters does."""
     cluster = np.full(len(stimuli), -1, np.int32)
     found: list[dict[str, object]] = []
     for layer, rows in layer_slices(layers).items():
-        for members in _layer_clusters(stimuli[rows], settings):
+        for members in groups.get(layer, ()):
             cluster[rows.start + members] = len(found)
             found.append({"cluster": len(found), "layer": layer, **_describe(stimuli[rows], members, settings)})
     columns = ["cluster", "layer", "size", "similarity", "shared_images", "peak_agreement"]
@@ -55,7 +68,9 @@ def _layer_clusters(stimuli: Stimuli, settings: RunSettings) -> list[npt.NDArray
 
 
 def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSettings) -> dict[str, float]:
-    pairs = np.array(list(combinations(members.tolist(), 2)))
+    pairs = members[np.stack(np.triu_indices(len(members), 1), axis=1)]
+    if len(pairs) > MAX_PAIRS:
+        pairs = np.random.default_rng(settings.seed).permutation(pairs)[:MAX_PAIRS]
     shared, agreeing = peak_agreement(stimuli, pairs)
     return {
         "size": len(members),

@@ -16,9 +16,6 @@ from datasketch import MinHash
 
 from neurocarto.records import TopActivations
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
 
@@ -87,35 +84,37 @@ def signatures(images: npt.NDArray[np.int32], permutations: int, seed: int) -> n
     return np.stack([minhash.hashvalues for minhash in hashed])
 
 
-def candidate_pairs(signature: npt.NDArray[np.uint32], band_rows: int) -> npt.NDArray[np.int64]:
+def candidate_pairs(
+    signature: npt.NDArray[np.uint32], band_rows: int, reach: int | None = None
+) -> npt.NDArray[np.int64]:
     """Return the pairs (p, 2) of rows whose signatures agree in at least one band, each pair once.
 
     Locality-sensitive hashing: a pair of Jaccard similarity j is found with probability
     1 - (1 - j^r)^b for b bands of r rows. Each band is sorted, so the cost is near-linear in rows plus
-    the pairs found.
+    the pairs found; with reach, rows are paired only with the next so many that agree with them.
     """
     n = len(signature)
     codes = [
         first * n + second
         for start in range(0, signature.shape[1], band_rows)
-        for first, second in _equal_rows(signature[:, start : start + band_rows])
+        for first, second in _equal_rows(signature[:, start : start + band_rows], reach)
     ]
     unique = np.unique(np.concatenate(codes)) if codes else np.empty(0, np.int64)
     return np.stack(np.divmod(unique, n), axis=1)
 
 
-def _equal_rows(band: npt.NDArray[np.uint32]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _equal_rows(
+    band: npt.NDArray[np.uint32], reach: int | None
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield the pairs (first < second) of equal rows, by their distance in sorted order."""
     order = np.lexsort(band.T)
     ordered = band[order]
-    distance = 1
-    while True:
+    for distance in range(1, min(len(band), (reach or len(band)) + 1)):
         equal = (ordered[distance:] == ordered[:-distance]).all(axis=1)
         if not equal.any():
             return
         ends = order[:-distance][equal], order[distance:][equal]
         yield np.minimum(*ends), np.maximum(*ends)
-        distance += 1
 
 
 @numba.njit(cache=True)
