@@ -203,8 +203,13 @@ def _cache(options: argparse.Namespace) -> int:
     with Cache(options.cache) as cache:
         kept = cache.runs()
         chosen = _chosen(options, [run.run for run in kept], {run.run: run.used for run in kept})
-        if chosen:
-            print(f"{_size(cache.forget(chosen))} freed, {len(chosen)} runs forgotten")
+        if options.clear or options.all or options.older_than is not None:
+            freed = _size(cache.forget(chosen))
+            print(
+                f"{freed} freed, {len(chosen)} run{'s' * (len(chosen) != 1)} forgotten"
+                if chosen
+                else "nothing to clear"
+            )
             return 0
         for run in kept:
             days = (time.time() - run.used) / 86_400

@@ -220,7 +220,9 @@ class _Work:
                 cluster, table = clusters.find_clusters(stimuli, self.hooked, settings)
             return {"cluster": cluster, "table": table}
 
-        return self.stage("clusters", compute, len(self.hooked), "layer")
+        of_images = self.settings.clustering == "paper"
+        total, unit = (len(self.images), "image") if of_images else (len(self.hooked), "layer")
+        return self.stage("clusters", compute, total, unit)
 
     @cached_property
     def embedding(self) -> list[npt.NDArray[np.float32]]:

@@ -29,6 +29,8 @@ class Progress:
         start = time.perf_counter()
         bar = tqdm(total=total, desc=f"{name:<11}", unit=unit, disable=self._quiet, dynamic_ncols=True, mininterval=0.5)
         with bar:
+            bar.leave = False  # where the stage fails, the line that says why stands alone
             yield bar.update
             bar.update(total - bar.n)
+            bar.leave = True
         self.seconds[name] = round(time.perf_counter() - start, 3)

@@ -1,5 +1,6 @@
 """One real run, made once a session: loading the network and compiling UMAP take most of its time."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,14 @@ SMALL = RunSettings(
 BROKEN = "stripes/broken.png"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests out of the cache of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEUROCARTO_CACHE", str(tmp_path_factory.mktemp("own") / "cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 pictures of two classes and various sizes, and one file that is none."""
@@ -48,9 +57,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is kept of the real run."""
+    return tmp_path_factory.mktemp("kept") / "cache"
+
+
+@pytest.fixture(scope="session")
+def real_run(photos: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the packaged network over the photos: read it, never write to it."""
     # Imported here: only the tests that ask for a real run should wait for torch.
     from neurocarto.pipeline import run
 
-    return run("efficientnet_lite0", photos, tmp_path_factory.mktemp("real") / "run", SMALL)
+    return run("efficientnet_lite0", photos, tmp_path_factory.mktemp("real") / "run", SMALL, cache=real_cache)

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import BROKEN, SMALL
 from PIL import Image
 from synthetic import write_synthetic_run
 
 from neurocarto.__main__ import main
+from neurocarto.runs.cache import Cache
 from neurocarto.runs.store import Run
 from neurocarto.settings import RunSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL = ["--weights", "--layers", "--preprocess", "--class-names"]
 KNOBS = [f"--{knob.name.replace('_', '-')}" for knob in fields(RunSettings)]
 
 
@@ -49,7 +51,9 @@ def test_the_same_run_in_another_process_has_the_same_bytes(real_run: Path, phot
     out = tmp_path / "again"
     done = command("run", "--images", photos, "--out", out, "--quiet", *settings)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{out} is ready")
+    said = done.stdout.splitlines()
+    assert said[:2] == ["24 images were used and 1 skipped:", f"  {BROKEN}: not an image that Pillow can read"]
+    assert said[2].startswith(f"{out} is ready")
     again, first = Run(out).manifest, Run(real_run).manifest
     assert (again.run_id, again.settings, again.layers) == (first.run_id, first.settings, first.layers)
     assert dict(again.files) == dict(first.files)
@@ -70,7 +74,7 @@ def test_info_says_what_a_run_was_made_from(real_run: Path, capsys: pytest.Captu
     assert manifest.run_id in shown
     assert "efficientnet_lite0" in shown
     assert "24 from" in shown
-    assert "skipped stripes/broken.png: broken.png: not an image that Pillow can read" in shown
+    assert "skipped stripes/broken.png: not an image that Pillow can read" in shown
     assert f"neurons   {sum(layer.channels for layer in manifest.layers)}," in shown
     assert "discs" in shown
 
@@ -115,8 +119,25 @@ class TestProblems:
         assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
     def test_an_unknown_model(self, capsys: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path) -> None:
-        said = self.problem(capsys, "run", "--images", pictures, "--out", tmp_path / "run", "--model", "resnet")
-        assert "there is no model 'resnet'; choose one of: efficientnet_lite0" in said
+        said = self.problem(capsys, "run", "--quiet", "--images", pictures, "--out", tmp_path / "run", "--model=resnet")
+        assert "there is no model 'resnet'; nearest: " in said
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--weights=missing.pth"], "missing.pth"),
+            (["--layers", "_blocks.3._bn9"], r"no layer '_blocks.3._bn9'; nearest: '_blocks.3._bn"),
+            (["--preprocess=size=0"], "size"),
+            (["--class-names=missing.txt"], "missing.txt"),
+            (["--model=nowhere:make"], "nowhere"),
+            (["--no-cache", "--cache=somewhere"], "not allowed with argument"),
+            (["--clustering=other"], "invalid choice: 'other'"),
+        ],
+    )
+    def test_an_impossible_model_or_option(
+        self, capsys: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, options: list[str], said: str
+    ) -> None:
+        assert said in self.problem(capsys, "run", "--quiet", "--images", pictures, "--out", tmp_path / "run", *options)
 
     def test_an_occupied_place(self, capsys: pytest.CaptureFixture[str], pictures: Path, planted: Path) -> None:
         before = sorted(path.stat().st_mtime_ns for path in planted.rglob("*"))
@@ -192,6 +213,74 @@ class TestProblems:
         ]
 
 
+def test_the_same_run_again_is_served_without_what_computes(
+    real_run: Path, real_cache: Path, photos: Path, tmp_path: Path
+) -> None:
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.as_dict().items()]
+    for out in (tmp_path / "again", tmp_path / "again"):  # made from what is kept, then found in its place
+        arguments = ["run", "--quiet", f"--images={photos}", f"--out={out}", f"--cache={real_cache}", *settings]
+        code = (
+            f"import sys; from neurocarto.__main__ import main; code = main({arguments!r});"
+            "print(code, sorted({'torch', 'torchvision', 'umap', 'numba', 'datasketch', 'sklearn'} & set(sys.modules)))"
+        )
+        assert command(code=code).stdout.splitlines()[-1] == "0 []"
+        for name in Run(real_run).manifest.files:
+            assert (out / name).read_bytes() == (real_run / name).read_bytes(), name
+
+
+class TestLayers:
+    def test_it_lists_layers_with_what_they_cost(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["layers", "alexnet", "--weights=none"]) == 0
+        head, first, second, *_, last = capsys.readouterr().out.splitlines()
+        assert " ".join(head.split()) == "layer module channels map layout field memory"
+        assert " ".join(first.split()) == "features.0 Conv2d 64 55 x 55 BCHW 11 794 kB signed"
+        assert " ".join(second.split()) == "* features.1 ReLU 64 55 x 55 BCHW 11 794 kB"
+        assert last == "* studied by default: 5 layers, 1,152 neurons, 14 MB of memory"
+
+    def test_it_shows_what_globs_choose(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["layers", "alexnet", "--weights=none", "--layers", "features.[14]", "classifier.2"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[1] for line in lines[:-1] if line.startswith("*")] == [
+            "features.1", "features.4", "classifier.2",
+        ]  # fmt: skip
+        assert lines[-1].startswith("* studied with these --layers: 3 layers, 4,352 neurons")
+
+
+class TestCache:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Path:
+        with Cache(tmp_path / "cache") as cache:
+            cache.put("a", {"numbers": np.zeros(1000)})
+            cache.note_run("first", "one on here", ["a"])
+            cache.note_run("second", "two on here", ["a", "b"])
+        return tmp_path / "cache"
+
+    @staticmethod
+    def say(capsys: pytest.CaptureFixture[str], kept: Path, *options: str) -> list[str]:
+        assert main(["cache", f"--cache={kept}", *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    def test_it_lists_runs_with_sizes(self, capsys: pytest.CaptureFixture[str], kept: Path) -> None:
+        second, first, total = self.say(capsys, kept)
+        assert " ".join(first.split()) == "first 8 kB 0 days ago whole one on here"
+        assert " ".join(second.split()) == "second 8 kB 0 days ago 1 of 2 stages two on here"
+        assert total == f"{kept}: 8 kB, 2 runs"
+
+    def test_it_clears_by_run_and_by_age(self, capsys: pytest.CaptureFixture[str], kept: Path) -> None:
+        assert self.say(capsys, kept, "--older-than=1")[-1] == "nothing to clear"
+        assert self.say(capsys, kept, "--clear", "first") == ["0 B freed, 1 run forgotten"]
+        assert self.say(capsys, kept, "--older-than=0") == ["8 kB freed, 1 run forgotten"]
+        assert self.say(capsys, kept) == [f"{kept}: 0 B, 0 runs"]
+
+    def test_it_clears_everything(self, capsys: pytest.CaptureFixture[str], kept: Path) -> None:
+        assert self.say(capsys, kept, "--all") == ["8 kB freed, 2 runs forgotten"]
+
+    def test_an_unknown_run_is_one_line(self, capsys: pytest.CaptureFixture[str], kept: Path) -> None:
+        assert "nothing is kept of run 'third'" in TestProblems.problem(
+            capsys, "cache", f"--cache={kept}", "--clear", "third"
+        )
+
+
 def test_stopping_a_run_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stop(_: object) -> None:
         raise KeyboardInterrupt
@@ -204,10 +293,12 @@ def test_stopping_a_run_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("", ["run", "check", "info", "--version"]),
-        ("run", ["--images", "--out", "--model", "--quiet", *KNOBS]),
+        ("", ["run", "layers", "check", "info", "cache", "--version"]),
+        ("run", ["--images", "--out", "--model", *MODEL, "--cache", "--no-cache", "--quiet", *KNOBS]),
+        ("layers", ["model", *MODEL]),
         ("check", ["RUN"]),
         ("info", ["RUN"]),
+        ("cache", ["--cache", "--clear", "--older-than", "--all"]),
     ],
 )
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str], name: str, options: list[str]) -> None:
