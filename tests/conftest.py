@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from neurocarto.records import Site
 from neurocarto.settings import RunSettings
+
+if TYPE_CHECKING:
+    from neurocarto.extraction.models import Model
 
 SMALL = RunSettings(
     threads=1,  # two threads that share busy cores with other processes wait for each other most of the time
@@ -69,3 +74,25 @@ def real_run(photos: Path, real_cache: Path, tmp_path_factory: pytest.TempPathFa
     from neurocarto.pipeline import run
 
     return run("efficientnet_lite0", photos, tmp_path_factory.mktemp("real") / "run", SMALL, cache=real_cache)
+
+
+@pytest.fixture(scope="session")
+def network() -> "Model":
+    """A network so small that what matters around it takes the time."""
+    import torch
+    from torch import nn
+
+    from neurocarto.extraction.models import Model
+    from neurocarto.extraction.preprocessing import Preprocessing
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 24, 3, 2), nn.ReLU()]
+    module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4)).requires_grad_(False)
+    preprocessing = Preprocessing(resize=48, size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Model("tiny", module, (Site("1"), Site("3")), preprocessing, tuple("wxyz"), "here", "")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The bytes of all files of a run but the manifest, which holds times."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

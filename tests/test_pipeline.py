@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BROKEN, SMALL
+from conftest import BROKEN, SMALL, files
 
 from neurocarto.engine import local
 from neurocarto.errors import ImagesError, NeurocartoError
@@ -32,12 +32,6 @@ def made(real_run: Path) -> Run:
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_model(NETWORK)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files but the manifest, which holds times."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_a_run_is_whole(real_run: Path) -> None:

@@ -10,17 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import SMALL
-from torch import nn
+from conftest import SMALL, files
 
 from neurocarto.engine import local
 from neurocarto.errors import ImagesError, RunError
 from neurocarto.extraction.models import Model
-from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.pipeline import run
 from neurocarto.progress import Progress
-from neurocarto.records import Site
 from neurocarto.runs.cache import Cache
 from neurocarto.runs.store import Run, check_run
 from neurocarto.settings import RunSettings
@@ -39,15 +35,6 @@ def make():
     )
 """
 SETTINGS = replace(SMALL, shard_size=4)
-
-
-@pytest.fixture(scope="module")
-def network() -> Model:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 24, 3, 2), nn.ReLU()]
-    module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4)).requires_grad_(False)
-    preprocessing = Preprocessing(resize=48, size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
-    return Model("tiny", module, (Site("1"), Site("3")), preprocessing, tuple("wxyz"), "here", "")
 
 
 class Recorder(Progress):
@@ -70,11 +57,6 @@ class Recorder(Progress):
 
         with super().stage(name, total, unit) as advance:
             yield count
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
