@@ -17,6 +17,9 @@ from neurocarto.summarisation.similarity import (
     similarities,
 )
 
+MOST_SIMILAR = 64
+"""Similar neurons that each is compared with; without a bound, few images make all pairs of a wide layer similar."""
+
 MAX_PAIRS = 5000
 """Pairs of neurons that a cluster is described by; more, as in clusters of over 100, are sampled."""
 
@@ -63,7 +66,7 @@ def _layer_clusters(stimuli: Stimuli, settings: RunSettings) -> list[npt.NDArray
     pairs = alive[candidate_pairs(signature, settings.band_rows)]
     similarity = similarities(stimuli, pairs, settings.place_width, settings.min_agreement)
     keep = similarity >= settings.min_similarity
-    groups = complete_linkage(pairs[keep], similarity[keep])
+    groups = complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
     return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
 
 
@@ -78,6 +81,17 @@ def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSet
         "shared_images": shared.mean(),
         "peak_agreement": agreeing.sum() / max(1, shared.sum()),
     }
+
+
+def strongest(
+    pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Keep the pairs (p, 2) that are among the `count` most similar of either neuron, in their order. O(p log p)."""
+    neuron = pairs.T.ravel()  # every pair twice, from the side of either neuron
+    order = np.lexsort((-np.tile(similarity, 2), neuron))
+    rank = np.arange(len(order)) - np.searchsorted(neuron[order], neuron[order])
+    keep = np.unique(order[rank < count] % max(1, len(pairs)))
+    return pairs[keep], similarity[keep]
 
 
 def complete_linkage(pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64]) -> list[npt.NDArray[np.int64]]:

@@ -19,6 +19,9 @@ from neurocarto.records import TopActivations
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
 
+TABLED = 8192
+"""Rows up to which pairs are ticked off in a table: on few images nearly all pairs meet, in nearly all bands."""
+
 LEAST_EXCESS = 1e-3
 """Share of its own strength by which an image has to exceed the base: pruned channels are constant but for noise."""
 
@@ -94,11 +97,14 @@ def candidate_pairs(
     the pairs found; with reach, rows are paired only with the next so many that agree with them.
     """
     n = len(signature)
-    codes = [
-        first * n + second
-        for start in range(0, signature.shape[1], band_rows)
-        for first, second in _equal_rows(signature[:, start : start + band_rows], reach)
-    ]
+    bands = [signature[:, start : start + band_rows] for start in range(0, signature.shape[1], band_rows)]
+    met = (pair for band in bands for pair in _equal_rows(band, reach))
+    if n <= TABLED:
+        table = np.zeros((n, n), np.bool_)
+        for first, second in met:
+            table[first, second] = True
+        return np.argwhere(table)
+    codes = [first * n + second for first, second in met]
     unique = np.unique(np.concatenate(codes)) if codes else np.empty(0, np.int64)
     return np.stack(np.divmod(unique, n), axis=1)
 

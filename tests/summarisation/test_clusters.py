@@ -6,7 +6,7 @@ from planted import IMAGES, plant
 from sklearn.metrics import adjusted_rand_score
 
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import complete_linkage, find_clusters
+from neurocarto.summarisation.clusters import complete_linkage, find_clusters, strongest
 from neurocarto.summarisation.embedding import embed
 from neurocarto.summarisation.similarity import find_stimuli
 
@@ -27,6 +27,15 @@ def test_a_group_is_as_similar_as_its_least_similar_members():
     # 0 and 1 merge at .9; 2 would join at min(.8, .3) = .3, but takes 3 at .5 first.
     assert _groups(pairs, [0.9, 0.8, 0.3, 0.5, 0.2, 0.1]) == [[0, 1, 2, 3]]
     assert _groups(pairs[:4], [0.9, 0.8, 0.3, 0.5]) == [[0, 1], [2, 3]]
+
+
+def test_each_neuron_keeps_its_most_similar():
+    pairs, values = np.array([(0, 1), (0, 2), (0, 3), (2, 3)]), np.array([0.5, 0.9, 0.7, 0.6])
+    kept, similarity = strongest(pairs, values, 1)  # of 0 and 2 the second, of 1 the first, of 3 the third
+    assert kept.tolist() == [[0, 1], [0, 2], [0, 3]]
+    assert similarity.tolist() == [0.5, 0.9, 0.7]
+    assert strongest(pairs, values, 2)[0].tolist() == pairs.tolist()
+    assert strongest(pairs[:0], values[:0], 2)[0].shape == (0, 2)
 
 
 def test_nothing_to_group():

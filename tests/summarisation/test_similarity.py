@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurocarto.records import TopActivations
+from neurocarto.summarisation import similarity
 from neurocarto.summarisation.similarity import (
     Stimuli,
     candidate_pairs,
@@ -83,6 +84,13 @@ def test_candidates_are_all_pairs_that_agree_in_a_band():
     bands = signature.reshape(30, 6, 2)
     expected = {(a, b) for a in range(30) for b in range(a + 1, 30) if (bands[a] == bands[b]).all(axis=1).any()}
     assert set(map(tuple, candidate_pairs(signature, band_rows=2).tolist())) == expected
+
+
+def test_a_table_of_pairs_and_a_list_give_the_same(monkeypatch: pytest.MonkeyPatch):
+    signature = np.random.default_rng(0).integers(0, 3, (50, 8)).astype(np.uint32)
+    tabled = candidate_pairs(signature, 2)
+    monkeypatch.setattr(similarity, "TABLED", 0)
+    assert np.array_equal(candidate_pairs(signature, 2), tabled)
 
 
 def test_no_candidates_among_different_rows():
