@@ -17,6 +17,9 @@ ALL_IMAGES = ""
 CLASS_OUTPUT = -1
 """In place of a cluster, as the target of influence: the class's own output."""
 
+LEAST_REACH = 1e-3
+"""Share of its maximum by which a neuron has to exceed its rest: less is the rounding of a constant."""
+
 Clamp = tuple[float | None, float | None]
 """Bounds (low, high) that a layer's output is clamped to; None where there is none on that side."""
 
@@ -82,8 +85,8 @@ class TopActivations:
 
     activations (N, k) float32, after the layer's clamp; peaks (N, k) float32, before it, so that
     saturated images keep their order; images (N, k) int32, -1 where a neuron is active on fewer than k
-    images; rows, columns (N, k) float32: where the peak lies on the activation map, as fractions of its
-    height and width (cell centres).
+    images: there peaks and activations are the neuron's rest; rows, columns (N, k) float32: where the peak
+    lies on the activation map, as fractions of its height and width (cell centres).
     """
 
     activations: npt.NDArray[np.float32]
@@ -97,7 +100,7 @@ class TopActivations:
 
 
 _TOP_FIELDS = tuple(TopActivations.__dataclass_fields__)
-_ARRAYS = ("maximum", "mean", "active_fraction", "profile", "profile_images")
+_ARRAYS = ("maximum", "mean", "rest", "active_fraction", "profile", "profile_images")
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,9 @@ class Extraction:
     output is the index of the predicted class, half says which seeded half the image belongs to.
     whole: the strongest images over all images; halves: over each half alone; snapshots: over the first
     5, 10, 25 … % (with the number of images behind each). maximum, mean (N,) float32: strongest and mean
-    activation (an image's activation is the maximum of its map); active_fraction (N,): share of images
-    with an activation above zero. class_means: for each (kind, class) the mean activation on its images,
+    activation (an image's activation is the maximum of its map); rest (N,) float32: the activation that counts as
+    none, 0 or, of signed neurons, the mean; active_fraction (N,): share of images with an activation above rest, of
+    signed neurons among the sampled images. class_means: for each (kind, class) the mean activation on its images,
     (N,) float32. profile (P, N) float16: activations on the sampled images profile_images (P,).
     """
 
@@ -121,10 +125,17 @@ class Extraction:
     snapshots: tuple[tuple[int, TopActivations], ...]
     maximum: npt.NDArray[np.float32]
     mean: npt.NDArray[np.float32]
+    rest: npt.NDArray[np.float32]
     active_fraction: npt.NDArray[np.float32]
     class_means: Mapping[tuple[str, str], npt.NDArray[np.float32]]
     profile: npt.NDArray[np.float16]
     profile_images: npt.NDArray[np.int32]
+
+    @property
+    def reach(self) -> npt.NDArray[np.float32]:
+        """How far each neuron's strongest activation lies above its rest (N,); 0 for constant neurons."""
+        reach = self.maximum - self.rest
+        return np.where(reach > LEAST_REACH * np.abs(self.maximum), reach, np.float32(0))
 
     def parts(self) -> dict[str, Any]:
         """Return everything as arrays, tables and JSON; from_parts makes an equal extraction of them."""

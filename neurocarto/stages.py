@@ -37,10 +37,10 @@ class Stage:
 STAGES = {
     "model": Stage(1),
     "extraction": Stage(
-        2, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
+        3, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
     ),
-    "boxes": Stage(1, ("batch_size", "box_share"), after=("extraction",)),
-    "offsets": Stage(1, ("batch_size",), after=("extraction",)),
+    "boxes": Stage(2, ("batch_size", "box_share"), after=("extraction",)),
+    "offsets": Stage(2, ("batch_size",), after=("extraction",)),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
         1,
@@ -53,11 +53,11 @@ STAGES = {
     "embedding": Stage(1, ("embedding", "stimuli_share", "dimensions"), after=("extraction",)),
     "projection": Stage(1, ("neighbours", "min_distance"), after=("embedding",)),
     "importance": Stage(
-        1, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
+        2, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
     ),
     "labels": Stage(1, after=("extraction", "clusters")),
     "influence": Stage(
-        1, ("batch_size", "false_discovery_rate", "influence_images", "influence_clusters"), after=("importance",)
+        2, ("batch_size", "false_discovery_rate", "influence_images", "influence_clusters"), after=("importance",)
     ),
     "previews": Stage(1, after=("examples",)),
 }  # fmt: skip

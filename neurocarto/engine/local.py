@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from neurocarto.errors import ImagesError
-from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch
+from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
 from neurocarto.extraction.images import MIN_IMAGES, ImageSet
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.topk import TopK, decode
@@ -196,39 +196,50 @@ def _result(
     }
     sampled = sorted(total.profile, key=lambda position: int(image_at[position]))
     skipped = [(order[position], reason) for position, reason in total.skipped.items()]
-    whole = _top_activations(total.whole(), total.layers, image_at)
+    mean = (total.total / len(table)).to(torch.float32)
+    signed = signed_neurons(total.layers)
+    rest = torch.where(signed, mean, 0.0)
+    profile = torch.stack([total.profile[position] for position in sampled])
+    # Rounding keeps the order, so that both sides have to be rounded alike for a constant neuron to be none above rest.
+    above = (profile > rest.to(torch.float16)).float().mean(0)
+    whole = _top_activations(total.whole(), total.layers, rest, image_at)
     return Extraction(
         layers=total.layers,
         images=table,
         skipped=tuple(Skipped(images.paths[i], reason) for i, reason in sorted(skipped)),
         whole=whole,
         halves=(
-            _top_activations(total.halves[0], total.layers, image_at),
-            _top_activations(total.halves[1], total.layers, image_at),
+            _top_activations(total.halves[0], total.layers, rest, image_at),
+            _top_activations(total.halves[1], total.layers, rest, image_at),
         ),
-        snapshots=tuple((count, _top_activations(top, total.layers, image_at)) for count, top in snapshots),
+        snapshots=tuple((count, _top_activations(top, total.layers, rest, image_at)) for count, top in snapshots),
         maximum=whole.activations[:, 0],
-        mean=(total.total / len(table)).to(torch.float32).numpy(),
-        active_fraction=(total.active / len(table)).to(torch.float32).numpy(),
+        mean=mean.numpy(),
+        rest=rest.numpy(),
+        active_fraction=torch.where(signed, above, (total.active / len(table)).to(torch.float32)).numpy(),
         class_means={key: (total.class_sums[key] / n).to(torch.float32).numpy() for key, n in counts.items()},
-        profile=torch.stack([total.profile[position] for position in sampled]).numpy(),
+        profile=profile.numpy(),
         profile_images=image_at[sampled],
     )
 
 
-def _top_activations(top: TopK, layers: Sequence[Layer], image_at: npt.NDArray[np.int32]) -> TopActivations:
-    values, positions = decode(top.keys)
+def _top_activations(
+    top: TopK, layers: Sequence[Layer], rest: torch.Tensor, image_at: npt.NDArray[np.int32]
+) -> TopActivations:
+    """Read what a stream has kept; entries that do not exceed the neuron's rest (N,) are none."""
+    peaks, positions = decode(top.keys)
     low, high = clamp_bounds(layers)
     channels = torch.tensor([layer.channels for layer in layers])
     heights, widths = (
         torch.tensor([getattr(layer, side) for layer in layers]).repeat_interleave(channels)[:, None]
         for side in ("map_height", "map_width")
     )
-    empty = positions < 0
+    activations = peaks.clamp(low[:, None], high[:, None])
+    empty = (positions < 0) | (activations <= rest[:, None])
     return TopActivations(
-        peaks=values.masked_fill(empty, 0).numpy(),
-        activations=values.clamp(low[:, None], high[:, None]).masked_fill(empty, 0).numpy(),
-        images=image_at[positions.numpy()],
+        peaks=torch.where(empty, rest[:, None], peaks).numpy(),
+        activations=torch.where(empty, rest[:, None], activations).numpy(),
+        images=image_at[positions.masked_fill(empty, -1).numpy()],
         rows=((top.cells // widths + 0.5) / heights).to(torch.float32).numpy(),
         columns=((top.cells % widths + 0.5) / widths).to(torch.float32).numpy(),
     )

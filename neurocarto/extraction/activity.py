@@ -16,6 +16,7 @@ from neurocarto.records import Layer, layer_slices
 
 PENDING_COLUMNS = 32
 """Images per half that wait before they are sorted in: one sort of many is cheaper than many of one."""
+LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Batch:
 def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor, floor: Tensor) -> Batch:
     """Run the network and read every layer's spatial maxima, and the places of those above the floor.
 
-    inputs (B, 3, H, W); floor (2, N) int64: for each half the key that an entry has to exceed to matter.
+    inputs (B, channels, H, W); floor (2, N) int64: for each half the key that an entry has to exceed to matter.
     ModelError when a layer's output is not a number.
     """
     slices = layer_slices(layers)
@@ -78,9 +79,9 @@ class Activity:
     neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come; classes are
     labels and predictions that occur.
 
-    halves: the strongest images of each half; total, active (N,): sums over images; class_sums:
-    per (kind, class); profile: activations (N,) float16 per sampled position; predictions, skipped: per
-    position.
+    halves: the strongest images of each half, of unsigned neurons only those that are active; total, active (N,):
+    sums over images, of activations and of those above zero; class_sums: per (kind, class); profile: activations (N,)
+    float16 per sampled position; predictions, skipped: per position.
     """
 
     def __init__(self, layers: Sequence[Layer], k: int) -> None:
@@ -97,6 +98,8 @@ class Activity:
         self.skipped: dict[int, str] = {}
         self._pending: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
         self._low, self._high = clamp_bounds(layers)
+        # Signed neurons' rest is known only at the end: until then their strongest are kept, whatever they are.
+        self._floor = self._low.clamp(min=0).masked_fill(signed_neurons(layers), -torch.inf)
 
     def update(
         self,
@@ -112,7 +115,7 @@ class Activity:
         whose activations are kept whole.
         """
         activations = batch.peaks.clamp(self._low, self._high)  # (B, N)
-        keys = encode(batch.peaks, batch.positions[:, None]).masked_fill_(activations <= self._low.clamp(min=0), EMPTY)
+        keys = encode(batch.peaks, batch.positions[:, None]).masked_fill_(activations <= self._floor, EMPTY)
         for half, pending in enumerate(self._pending):
             mine = batch.positions % 2 == half
             pending.append((keys[mine].T, batch.cells[mine].T))
@@ -129,7 +132,7 @@ class Activity:
             if label is not None:
                 self.class_sums["label", label] += activations[row]
             if position in sampled:
-                self.profile[position] = activations[row].to(torch.float16)
+                self.profile[position] = activations[row].clamp(-LARGEST, LARGEST).to(torch.float16)
 
     def merge(self, other: "Activity") -> None:
         """Take in another stream of the same network over other images."""
@@ -209,3 +212,8 @@ def clamp_bounds(layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
     channels = torch.tensor([layer.channels for layer in layers])
     low, high = torch.tensor(clamps).T.repeat_interleave(channels, dim=1)
     return low, high
+
+
+def signed_neurons(layers: Sequence[Layer]) -> Tensor:
+    """Return which neurons are signed (N,): at rest they are not zero but their own mean."""
+    return torch.tensor([layer.signed for layer in layers for _ in range(layer.channels)], dtype=torch.bool)

@@ -22,9 +22,6 @@ from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import Extraction, Layer, TopActivations, layer_slices
 from neurocarto.settings import RunSettings
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 PEAKS_PER_LAYER = 16
 LARGEST_AREA = 0.35
 """Share of the input that a box may cover at most: a box of everything explains nothing."""
@@ -39,19 +36,23 @@ def measure_boxes(
 ) -> tuple[Layer, ...]:
     """Measure the side of each layer's example box, in input pixels, on seeded peaks of its own neurons.
 
-    Time: one forward and backward pass for each of 16 peaks a layer.
+    A map of one cell knows no places: its box is the whole input. Time: one forward and backward pass for each of
+    16 peaks a layer.
     """
     rng = np.random.default_rng(settings.seed)
     torch.set_num_threads(settings.threads)
     measured = []
     for layer, rows in zip(extraction.layers, layer_slices(extraction.layers).values(), strict=True):
+        advance(1)
+        if layer.map_height * layer.map_width == 1:
+            measured.append(replace(layer, example_box=float(model.preprocessing.size)))
+            continue
         alive = rows.start + np.flatnonzero(extraction.whole.images[rows, 0] >= 0)
         neurons = rng.choice(alive, min(PEAKS_PER_LAYER, len(alive)), replace=False)
         masses = [np.zeros((0, model.preprocessing.size))]
         for begin in range(0, len(neurons), settings.batch_size):
             chosen = neurons[begin : begin + settings.batch_size]
             masses.append(_gradient_mass(model, layer, chosen - rows.start, chosen, extraction, images))
-        advance(1)
         measured.append(replace(layer, example_box=_side(np.concatenate(masses), settings.box_share)))
     return tuple(measured)
 

@@ -9,9 +9,6 @@ from scipy.stats import false_discovery_control, rankdata
 from neurocarto.records import Extraction, FloatArray
 from neurocarto.settings import RunSettings
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 _CHUNK = 256
 
 
@@ -50,14 +47,16 @@ def class_images(images: pd.DataFrame, name: str, kind: str, categories: tuple[s
 def cluster_activations(extraction: Extraction, cluster: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:
     """Return the activation (clusters, P) of each cluster on the sampled images.
 
-    The mean over its neurons of activation ÷ the neuron's maximum.
+    The mean over its neurons of the relative activation: (activation - rest) ÷ (maximum - rest), negative below rest;
+    constant neurons count as 0.
     """
     neurons = np.flatnonzero(cluster >= 0)
     sizes = np.bincount(cluster[neurons], minlength=count)
-    weights = 1 / (np.maximum(extraction.maximum[neurons], 1e-12) * sizes[cluster[neurons]])
+    reach = np.where(extraction.reach > 0, extraction.reach, np.inf)[neurons]
+    weights = 1 / (reach * sizes[cluster[neurons]])
     share = sparse.csr_matrix((weights.astype(np.float32), (cluster[neurons], neurons)), (count, len(cluster)))
     parts = [
-        share @ extraction.profile[begin : begin + _CHUNK].T.astype(np.float32)
+        share @ (extraction.profile[begin : begin + _CHUNK].astype(np.float32) - extraction.rest).T
         for begin in range(0, len(extraction.profile), _CHUNK)
     ]
     return np.concatenate(parts, axis=1)

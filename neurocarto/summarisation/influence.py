@@ -4,8 +4,10 @@ The weight of an edge estimates how much of the target's activation would be los
 were replaced by their mean maps: to first order the gradient of the target with respect to the source's
 channels, times the channels' distance from their means ("gradient × activation"), relative to the
 target's activation. It is negative where the source inhibits. The manifest says that it is an estimate.
-A cluster's activation is here the mean of its channels over the map, each relative to its maximum; the
-class's own output is its logit above the mean of all logits; mean maps are over the sampled images.
+A cluster's activation is here the mean over the map of how far each channel lies above rest, relative to how far
+its maximum does. At rest a channel is zero; one of a signed layer, whose values would cancel, is at its mean map.
+Only what lies above rest counts, so the weight says how much of that would be lost. The class's own output is its
+logit above the mean of all logits; mean maps are over the sampled images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,18 +21,17 @@ from torch import Tensor
 
 from neurocarto.extraction.hooks import inside_clamp, layer_outputs
 from neurocarto.extraction.images import ImageSet
+from neurocarto.extraction.lineage import OUTPUT, find_lineage, follow
 from neurocarto.extraction.models import Model
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, Layer, important, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.importance import class_images
 
-VERSION = 1
-"""Version of the algorithm; part of cache keys."""
-
 METHOD = "gradient"
 NOTE = (
     "an estimate to first order, not an intervention: gradient x activation against the mean maps of the sampled "
-    "images; a target's activation is its mean over the map, the class's own output its logit above the mean logit"
+    "images; a target's activation is what lies above rest in the mean over the map, the class's own output its "
+    "logit above the mean logit"
 )
 _RESAMPLES = 200
 _INTERVAL = (2.5, 97.5)
@@ -58,15 +59,15 @@ def measure_influence(
     settings: RunSettings,
     advance: Callable[[int], object],
 ) -> pd.DataFrame:
-    """Estimate the influence between clusters of successive layers, for each class and over all images.
+    """Estimate the influence between clusters of successive layers (see find_lineage), for each class and all images.
 
     Per class, edges join its most important clusters (all images: those most important for any class),
-    on a seeded sample of its images; clusters of the last layer also have edges to the class's own
-    outputs (target -1) where it has any. low and high bound the central 95 % of bootstrap resamples of
-    the images. advance is called once per class.
+    on a seeded sample of its images; clusters of the layers that the network's output builds on directly
+    also have edges to the class's own outputs (target -1) where it has any. low and high bound the central
+    95 % of bootstrap resamples of the images. advance is called once per class.
 
     Time: for each class influence_images forward passes, each with one backward pass through one layer per
-    target cluster. Returns class, source, target, weight, low, high.
+    target cluster. Memory: see follow. Returns class, source, target, weight, low, high.
     """
     torch.set_num_threads(settings.threads)
     studies = _studies(model, extraction, clusters, classes, importance, settings)
@@ -99,7 +100,7 @@ def _studies(
         own = class_images(extraction.images, row["class"], row["kind"], model.categories)
         chosen = np.sort(rng.permutation(own)[: settings.influence_images])
         nodes = _strongest(ranked[ranked["class"] == row["class"]], settings.influence_clusters)
-        studies.append(_Study(row["class"], nodes, chosen, row["outputs"]))
+        studies.append(_Study(row["class"], nodes, chosen, list(row["outputs"])))
     best = ranked.sort_values("score", ascending=False, kind="stable").drop_duplicates("cluster")
     if best.empty:
         best = clusters.assign(score=clusters["size"])
@@ -129,7 +130,9 @@ class _Tracer:
         self._layers = {layer.name: layer for layer in layers}
         self._slices = layer_slices(layers)
         self._cluster = torch.from_numpy(cluster)
-        self._maximum = torch.from_numpy(extraction.maximum).clamp(min=1e-12)
+        reach = torch.from_numpy(extraction.reach)
+        self._reach = reach.masked_fill(reach == 0, torch.inf)  # constant neurons count as 0
+        self._lineage = find_lineage(model, layers)
         self._images = images
         self._files = images.indices(extraction.images["path"])
         self._batch_size = settings.batch_size
@@ -148,43 +151,41 @@ class _Tracer:
         self._means = {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
 
     def drops(self, study: _Study) -> tuple[dict[tuple[int, int], list[float]], dict[int, list[float]]]:
-        """Return each edge's estimated drop of its target, and each target's activation, per image.
-
-        Each layer's output goes on as a fresh leaf, so only the graph between two layers is ever held.
-        """
+        """Return each edge's estimated drop of its target, and each target's activation, per image."""
         drops: dict[tuple[int, int], list[float]] = {}
         strengths: dict[int, list[float]] = {}
 
-        def collect(target: int, strength: Tensor, layer: str, activations: Tensor) -> None:
-            (gradient,) = torch.autograd.grad(strength.sum(), activations, retain_graph=True)  # (B, C, H, W)
-            drop = (gradient * (activations.detach() - self._means[layer])).sum((2, 3))  # (B, C)
+        def collect(target: int, strength: Tensor, sources: Mapping[str, Tensor]) -> None:
+            gradients = torch.autograd.grad(strength.sum(), [*sources.values()], retain_graph=True)
             strengths.setdefault(target, []).extend(strength.tolist())
-            for source, members in self._members(study, layer).items():
-                drops.setdefault((source, target), []).extend(drop[:, members].sum(1).tolist())
+            for (layer, activations), gradient in zip(sources.items(), gradients, strict=True):
+                drop = (gradient * (activations.detach() - self._means[layer])).sum((2, 3))  # (B, C)
+                for source, members in self._members(study, layer).items():
+                    drops.setdefault((source, target), []).extend(drop[:, members].sum(1).tolist())
+
+        def visit(name: str, output: Tensor, before: Mapping[str, Tensor]) -> None:
+            sources = {layer: activations for layer, activations in before.items() if study.clusters.get(layer)}
+            for target, strength in self._strengths(study, name, output) if sources else ():
+                collect(target, strength, sources)
 
         for batch in self._batches(study.images) if study.clusters else ():
-            leaf: dict[str, Tensor] = {}
-
-            def visit(name: str, output: Tensor, leaf: dict[str, Tensor] = leaf) -> Tensor:
-                activations = self._clamped(name, output)
-                for before, source in leaf.items():
-                    for target, members in self._members(study, name).items() if study.clusters.get(before) else ():
-                        collect(target, self._strength(activations, name, members), before, source)
-                leaf.clear()
-                leaf[name] = activations.detach().requires_grad_()
-                return leaf[name]
-
-            with layer_outputs(self._model.module, self._layers.values(), visit):
-                logits = self._model.logits(batch)
-            for last, source in leaf.items():
-                if study.outputs and study.clusters.get(last):
-                    collect(CLASS_OUTPUT, logits[:, study.outputs].mean(1) - logits.mean(1), last, source)
+            follow(self._model, [*self._layers.values()], self._lineage, batch, visit)
         return drops, strengths
 
+    def _strengths(self, study: _Study, name: str, output: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The activation (B,) of each target in a layer, or of the class where the layer is the network's output."""
+        if name != OUTPUT:
+            activations = self._clamped(name, output)
+            for target, members in self._members(study, name).items():
+                yield target, self._strength(activations, name, members)
+        elif study.outputs:
+            yield CLASS_OUTPUT, output[:, study.outputs].mean(1) - output.mean(1)
+
     def _strength(self, activations: Tensor, layer: str, members: Tensor) -> Tensor:
-        """A cluster's activation (B,): its channels' mean over the map ÷ their maxima, averaged."""
-        maxima = self._maximum[self._slices[layer]][members]
-        return (activations[:, members].mean((2, 3)) / maxima).mean(1)
+        """A cluster's activation (B,): what lies above rest, in the mean over the map and relative to its maximum."""
+        own = activations[:, members]
+        above = own - self._means[layer][members] if self._layers[layer].signed else own
+        return (above.clamp(min=0).mean((2, 3)) / self._reach[self._slices[layer]][members]).mean(1)
 
     def _members(self, study: _Study, layer: str) -> dict[int, Tensor]:
         """The channels of each of the study's clusters in a layer."""

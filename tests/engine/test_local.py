@@ -13,7 +13,7 @@ from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.preprocessing import Preprocessing
-from neurocarto.records import Extraction, Site
+from neurocarto.records import Extraction, Layer, Site
 from neurocarto.settings import RunSettings
 
 SAMPLE_IMAGES = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
@@ -101,6 +101,43 @@ def test_the_sample_is_spread_over_the_labels(small: Model, images: ImageSet):
     assert _sample(images, order, RunSettings(profile_images=60)) == frozenset(range(60))
     few = RunSettings(profile_images=10, min_class_images=7)
     assert len(_sample(images, order, few)) == 3 * 7  # enough to judge each of the three labels
+
+
+class Grey(nn.Module):
+    """Three neurons on the grey level of an image: as it is, darker is more, always the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 3, 1)
+        self.a.weight.data = torch.tensor([1.0, -1.0, 0.0])[:, None, None, None].expand(3, 3, 1, 1) / 3
+        self.a.bias.data = torch.tensor([0.0, 0.0, -0.1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_neurons_of_a_signed_layer_are_active_above_their_mean(tmp_path: Path, signed: bool):
+    levels = [-4, -4, -4, -4, -4, -3, -3, -3, -1, 10]  # in units of 1/20; mean -2
+    for i, level in enumerate(levels):
+        Image.new("RGB", (4, 4), (100 + level,) * 3).save(tmp_path / f"{i}.png")
+    preprocessing = Preprocessing(resize=4, size=4, mean=(100 / 255,) * 3, std=(20 / 255,) * 3)
+    model = Model("grey", Grey().requires_grad_(False), (), preprocessing, ("x", "y", "z"), "", "")
+    settings = RunSettings(threads=1, top_k=10, examples=5, profile_images=10)
+    result = extract(model, (Layer("a", 3, 4, 4, signed=signed),), list_images(tmp_path), settings, lambda _: None)
+    mean = np.array([-0.1, 0.1, -0.1])
+    assert result.mean == pytest.approx(mean, abs=1e-6)
+    assert result.rest == pytest.approx(mean if signed else 0, abs=1e-6)
+    # Brighter than the mean are two images, darker eight; above zero are one and nine.
+    assert result.active_fraction == pytest.approx([0.2, 0.8, 0] if signed else [0.1, 0.9, 0])
+    assert (result.whole.images >= 0).sum(1).tolist() == ([2, 8, 0] if signed else [1, 9, 0])
+    for top in (*result.halves, *(top for _, top in result.snapshots)):
+        assert set(top.images[0]) <= ({-1, 8, 9} if signed else {-1, 9})
+        assert not {8, 9} & set(top.images[1]) if signed else 9 not in top.images[1]
+    assert result.maximum == pytest.approx([0.5, 0.2, -0.1 if signed else 0], abs=1e-6)
+    none = result.whole.images < 0
+    assert (result.whole.activations[none] == np.broadcast_to(result.rest[:, None], none.shape)[none]).all()
+    assert (result.whole.peaks[none] == result.whole.activations[none]).all()
 
 
 def test_too_few_readable_images_are_refused(small: Model, tmp_path: Path):

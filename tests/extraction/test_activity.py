@@ -88,3 +88,27 @@ def test_memory_does_not_grow_with_the_number_of_images():
     activity = _stream(_batches(600, 8))
     assert all(top.keys.shape == (5, 7) for top in activity.halves)
     assert len(activity.profile) == 2
+
+
+def test_signed_neurons_keep_their_strongest_images_whatever_their_sign():
+    layers = (
+        Layer("a", 1, 2, 2, signed=True),
+        Layer("b", 1, 2, 2),
+        Layer("c", 1, 2, 2, clamp=(-1.0, 1.0), signed=True),
+    )
+    peaks = torch.tensor([[-3.0, -3.0, -9.0], [-1.0, -1.0, -2.0], [-2.0, 4.0, 0.5], [-4.0, 0.0, 5.0]])
+    positions = torch.tensor([0, 2, 4, 6])
+    batch = Batch(positions, peaks, torch.zeros((4, 3), dtype=torch.int32), torch.ones(4, 2))
+    activity = Activity(layers, k=3)
+    activity.update(batch, [(1, 1)] * 4, [None] * 4, CATEGORIES, frozenset({0}))
+    activity.merge(Activity(layers, k=3))
+    values, found = decode(activity.whole().keys)
+    assert found.tolist() == [[2, 4, 0], [4, -1, -1], [6, 4, 2]]
+    assert values[0].tolist() == [-1, -2, -3]
+    assert activity.total.tolist() == [-10, 0, -1 - 1 + 0.5 + 1]
+
+
+def test_profiles_stay_finite():
+    peaks = torch.full((1, 5), 1e6)
+    activity = _stream([Batch(torch.tensor([1]), peaks, torch.zeros((1, 5), dtype=torch.int32), torch.ones(1, 2))])
+    assert activity.profile[1].tolist() == [6, 6, *[torch.finfo(torch.float16).max] * 3]

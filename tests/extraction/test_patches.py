@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from neurocarto.engine.local import extract
 from neurocarto.extraction.hooks import outputs_until
@@ -16,10 +17,11 @@ from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.offsets import measure_offsets
 from neurocarto.extraction.patches import LARGEST_AREA, _radial_mass, _side, example_table, measure_boxes
+from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import Extraction, Layer
 from neurocarto.settings import RunSettings
 
-SETTINGS = RunSettings(threads=2, top_k=20, examples=10)
+SETTINGS = RunSettings(threads=1, top_k=20, examples=10)
 OBJECT = 64
 UPRIGHT_SIZES = [(320, 320), (480, 300), (300, 480), (260, 400), (640, 320)]
 SIDEWAYS = 6  # EXIF orientation: turn by 90° to see it upright
@@ -110,6 +112,35 @@ def test_boxes_grow_with_depth_and_stay_small(model: Model, pasted):
     assert max(sides) <= 224 * LARGEST_AREA**0.5
     assert ((table["x1"] - table["x0"]) - (table["y1"] - table["y0"])).abs().max() < 1e-3  # squares
     assert not table.duplicated(["neuron", "image"]).any()
+
+
+class Grey(nn.Module):
+    """Sees grey; maps, then tokens that are mixed by pairs, then one fully connected layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.maps, self.tokens, self.full = nn.Conv2d(1, 6, 2, 2), nn.Linear(6, 5), nn.Linear(5, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.tokens(self.maps(x).relu().flatten(2).transpose(1, 2))
+        return self.full(tokens.mean(1))
+
+
+def test_boxes_of_tokens_and_of_maps_of_one_cell(pasted):
+    preprocessing = Preprocessing(resize=32, size=32, mean=(0.5,), std=(0.5,))
+    model = Model("grey", Grey().requires_grad_(False), (), preprocessing, tuple("wxyz"), "", "")
+    layers = describe_layers(model, ["maps", "tokens", "full"])
+    assert [layer.layout for layer in layers] == ["BCHW", "BTC", "BC"]
+    extraction = extract(model, layers, pasted[0], SETTINGS, lambda _: None)
+    boxes = measure_boxes(model, extraction, pasted[0], SETTINGS, lambda _: None)
+    # A peak's cell is 2 × 2 pixels, all of its mass lies within one pixel of its middle; the last sees everything.
+    assert [layer.example_box for layer in boxes] == [2, 2, 32]
+    offsets = measure_offsets(model, extraction, pasted[0], SETTINGS, lambda _: None)
+    table = example_table(extraction, boxes, offsets, preprocessing, SETTINGS.examples)
+    whole = table[table["neuron"] >= 11]
+    sizes = extraction.images.loc[whole["image"], ["width", "height"]].min(axis=1).to_numpy()
+    assert (whole["x1"] - whole["x0"]).to_numpy() == pytest.approx(sizes, rel=0.02)
 
 
 def test_mass_is_counted_in_squares_around_the_peak():

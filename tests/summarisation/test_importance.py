@@ -18,11 +18,14 @@ SETTINGS = RunSettings(threads=1)
 CATEGORIES = ("tabby_cat", "dog", "goldfish")
 
 
-def _extraction(labels: list[str | None], outputs: list[int], profile: np.ndarray) -> Extraction:
+def _extraction(
+    labels: list[str | None], outputs: list[int], profile: np.ndarray, rest: np.ndarray | None = None
+) -> Extraction:
     images = pd.DataFrame({"label": pd.Series(labels, dtype=object), "output": outputs})
     blank = np.zeros(profile.shape[1], np.float32)
+    rest = blank if rest is None else rest.astype(np.float32)
     return Extraction(
-        (), images, (), None, (None, None), (), profile.max(0).astype(np.float32), blank, blank, {},
+        (), images, (), None, (None, None), (), profile.max(0).astype(np.float32), blank, rest, blank, {},
         profile.astype(np.float16), np.arange(len(labels), dtype=np.int32),
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -45,6 +48,18 @@ def test_a_clusters_activation_is_the_mean_of_its_neurons_relative_to_their_maxi
     profile = np.array([[1, 8, 3], [2, 4, 9]])  # two images, three neurons
     activations = cluster_activations(_extraction(["a", "b"], [0, 0], profile), np.array([0, 0, -1], np.int32), 1)
     assert activations == pytest.approx(np.array([[(1 / 2 + 8 / 8) / 2, (2 / 2 + 4 / 8) / 2]]))
+
+
+def test_relative_activations_are_measured_from_rest():
+    # Signed: -4 … 0 about -3. Constant but for rounding. Silent and negative, as behind SiLU.
+    profile = np.array([[-4, 0.1, -0.2], [0, 0.1, -0.1], [-3, 0.1, -0.2]])
+    extraction = _extraction(["a"] * 3, [0] * 3, profile, np.array([-3, 0.1 - 1e-6, 0]))
+    extraction.maximum[2] = 0  # what is kept of a neuron that is never active
+    assert extraction.reach.tolist() == [3, 0, 0]
+    activations = cluster_activations(extraction, np.array([0, 1, 2], np.int32), 3)
+    assert activations == pytest.approx(np.array([[-1 / 3, 1, 0], [0, 0, 0], [0, 0, 0]]))
+    together = cluster_activations(extraction, np.array([0, 0, 0], np.int32), 1)
+    assert together == pytest.approx(np.array([[-1 / 9, 1 / 3, 0]]))
 
 
 def test_scores_are_areas_under_the_roc_curve():

@@ -1,5 +1,8 @@
 """In a linear network the first-order estimate is the truth: it must equal the intervention."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +16,117 @@ from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.preprocessing import Preprocessing
-from neurocarto.records import CLASS_OUTPUT, Extraction, Layer, Site
+from neurocarto.records import CLASS_OUTPUT, Extraction, Layer, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.influence import measure_influence
 
 SETTINGS = RunSettings(threads=1, batch_size=5, influence_images=6)
-CLUSTER = np.array([0, 0, 1, -1, 2, 3, 3], np.int32)  # layer a: {0, 1}, {2}, 3 alone; layer b: {0}, {1, 2}
+CLUSTERS = {"a": [[0, 1], [2]], "b": [[0], [1, 2]]}
+"""Of each layer, the channels of its clusters; clusters are numbered through."""
+CLASSES = pd.DataFrame({"class": ["class0", "class1"], "kind": "label", "outputs": [[0], []], "images": [6, 6]})
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        (folder / f"class{i % 2}").mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"class{i % 2}" / f"{i}.png")
+    return list_images(folder)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A network, its layers and clusters, and the influence measured between them."""
+
+    model: Model
+    layers: tuple[Layer, ...]
+    clusters: Mapping[str, Sequence[Sequence[int]]]
+    extraction: Extraction
+    inputs: Tensor
+    table: pd.DataFrame
+
+    @property
+    def numbers(self) -> list[tuple[str, Sequence[int]]]:
+        """Layer and channels of each cluster."""
+        return [(layer, channels) for layer, clusters in self.clusters.items() for channels in clusters]
+
+    def weights(self, name: str = "class0") -> pd.Series:
+        return self.table[self.table["class"] == name].set_index(["source", "target"])["weight"]
+
+    def edges(self, name: str = "class0") -> set[tuple[str, str]]:
+        """Which layers edges join."""
+        layers = {CLASS_OUTPUT: "class"} | {i: layer for i, (layer, _) in enumerate(self.numbers)}
+        return {(layers[source], layers[target]) for source, target in self.weights(name).index}
+
+    def run(self, source: str = "", replaced: Mapping[int, Tensor] | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Run the network with channels of one layer replaced; returns all maps and the logits."""
+        maps = {}
+
+        def visit(name: str, output: Tensor) -> Tensor:
+            output = output.clone()
+            for channel, value in (replaced or {}).items() if name == source else ():
+                output[:, channel] = value
+            maps[name] = output
+            return output
+
+        with torch.inference_mode(), layer_outputs(self.model.module, self.layers, visit):
+            return maps, self.model.module(self.inputs)
+
+    def measured(self, source: int, target: int, step: float = 1.0) -> float:
+        """The share of the target's strength on class0 that is lost when the source is replaced by its mean maps.
+
+        What lies above rest is looked at where it lies above rest in the undisturbed network. step: how far towards
+        the mean maps the source is moved; the loss is extrapolated.
+        """
+        (layer, channels), own = self.numbers[source], torch.arange(6)
+        maps, logits = self.run()
+        moved = torch.lerp(maps[layer], maps[layer].mean(0, keepdim=True), step)
+        changed, changed_logits = self.run(layer, {channel: moved[:, channel] for channel in channels})
+        if target == CLASS_OUTPUT:
+            before, after = ((outputs[:, 0] - outputs.mean(1))[own] for outputs in (logits, changed_logits))
+            return ((before - after).sum() / before.sum()).item() / step
+        layer, channels = self.numbers[target]
+        reach = torch.from_numpy(self.extraction.reach[layer_slices(self.layers)[layer]])[list(channels)]
+        reach = reach.masked_fill(reach == 0, torch.inf)
+        signed = next(described.signed for described in self.layers if described.name == layer)
+        rest = maps[layer].mean(0) if signed else torch.zeros(())
+        above = (maps[layer] - rest).clamp(min=0)[own][:, channels].mean((2, 3)) / reach
+        lost = ((maps[layer] - changed[layer]) * (maps[layer] > rest))[own][:, channels].mean((2, 3)) / reach
+        return (lost.sum() / above.sum()).item() / step
+
+
+def _study(
+    module: nn.Module,
+    images: ImageSet,
+    clusters: Mapping[str, Sequence[Sequence[int]]] = CLUSTERS,
+    signed: bool | None = None,
+) -> Study:
+    preprocessing = Preprocessing(resize=8, size=8, mean=(0, 0, 0), std=(1, 1, 1))
+    model = Model("net", module.eval().requires_grad_(False), (), preprocessing, ("class0", "other"), "here", "")
+    layers = describe_layers(model, [*clusters])
+    layers = tuple(replace(layer, signed=layer.signed if signed is None else signed) for layer in layers)
+    assert [layer.name for layer in layers] == [*clusters]
+    extraction = extract(model, layers, images, SETTINGS, lambda _: None)
+    cluster = np.full(len(extraction.maximum), -1, np.int32)
+    numbers = [(layer, channels) for layer, groups in clusters.items() for channels in groups]
+    for number, (layer, channels) in enumerate(numbers):
+        cluster[layer_slices(layers)[layer].start + np.array(channels)] = number
+    table = pd.DataFrame(
+        [(i, layer, len(channels)) for i, (layer, channels) in enumerate(numbers)],
+        columns=["cluster", "layer", "size"],
+    )
+    importance = pd.DataFrame(
+        [(name, number, 0.9, 0.001) for name in CLASSES["class"] for number in range(len(numbers))],
+        columns=["class", "cluster", "score", "q_value"],
+    )
+    edges = measure_influence(
+        model, images, extraction, cluster, table, CLASSES, importance, SETTINGS, lambda _: None
+    )  # fmt: skip
+    inputs = model.inputs([images.open(i) for i in images.indices(extraction.images["path"])])
+    assert extraction.images["label"].tolist() == ["class0"] * 6 + ["class1"] * 6
+    return Study(model, layers, clusters, extraction, inputs, edges)
 
 
 class Linear(nn.Module):
@@ -37,110 +145,119 @@ class Linear(nn.Module):
         return self.out(self.b(self.a(x)).mean((2, 3)))
 
 
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, ImageSet, Extraction, pd.DataFrame]:
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for i in range(12):
-        (folder / f"class{i % 2}").mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"class{i % 2}" / f"{i}.png")
-    preprocessing = Preprocessing(resize=8, size=8, mean=(0, 0, 0), std=(1, 1, 1))
-    module = Linear().requires_grad_(False)
-    model = Model("linear", module, (Site("a"), Site("b")), preprocessing, ("class0", "other"), "here", "")
-    images = list_images(folder)
-    extraction = extract(model, describe_layers(model), images, SETTINGS, lambda _: None)
-    clusters = pd.DataFrame({"cluster": range(4), "layer": ["a", "a", "b", "b"], "size": [2, 1, 1, 2]})
-    classes = pd.DataFrame(
-        {"class": ["class0", "class1"], "kind": "label", "outputs": [[0], []], "images": [6, 6]},
-    )
-    importance = pd.DataFrame(
-        [(name, cluster, 0.9, 0.001) for name in ("class0", "class1") for cluster in range(4)],
-        columns=["class", "cluster", "score", "q_value"],
-    )
-    table = measure_influence(
-        model, images, extraction, CLUSTER, clusters, classes, importance, SETTINGS, lambda _: None
-    )
-    return model, images, extraction, table
+@pytest.fixture(scope="module", params=[False, True], ids=["unsigned", "signed"])
+def linear(request: pytest.FixtureRequest, images: ImageSet) -> Study:
+    return _study(Linear(), images, signed=request.param)
 
 
-LAYERS = (Layer("a", 4, 8, 8), Layer("b", 3, 8, 8))
+def _check(study: Study, **tolerance: float) -> None:
+    weights = study.weights()
+    for source, target in weights.index:
+        assert weights[source, target] == pytest.approx(study.measured(source, target), **tolerance)
 
 
-def _run(model: Model, inputs: Tensor, replaced: dict[int, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """Run the network with channels of layer a replaced; returns all maps and the logits."""
-    maps = {}
-
-    def visit(name: str, output: Tensor) -> Tensor:
-        output = output.clone()
-        for channel, value in replaced.items() if name == "a" else ():
-            output[:, channel] = value
-        maps[name] = output
-        return output
-
-    with torch.inference_mode(), layer_outputs(model.module, LAYERS, visit):
-        return maps, model.module(inputs)
+def test_weights_are_the_drops_that_interventions_cause(linear: Study):
+    assert len(linear.weights()) == 6
+    _check(linear, abs=1e-5)
 
 
-def test_weights_are_the_drops_that_interventions_cause(studied):
-    model, images, extraction, table = studied
-    pixels = np.stack([model.preprocessing.pixels(images.open(i)) for i in range(len(images))])
-    inputs = model.preprocessing.normalise(pixels)
-    maps, logits = _run(model, inputs, {})
-    means = maps["a"].mean(0)  # every class contributes all its images, so these are all twelve
-    maxima = torch.from_numpy(extraction.maximum)
-    own = torch.from_numpy(np.flatnonzero(extraction.images["label"] == "class0"))
-    row = table[table["class"] == "class0"].set_index(["source", "target"])["weight"]
-    for source, channels in {0: [0, 1], 1: [2]}.items():
-        changed, _ = _run(model, inputs, {c: means[c] for c in channels})
-        for target, members in {2: [0], 3: [1, 2]}.items():
-            before, after = (
-                (m["b"][own][:, members].mean((2, 3)) / maxima[[4 + c for c in members]]).mean(1)
-                for m in (maps, changed)
-            )
-            expected = ((before - after).sum() / before.sum()).item()
-            assert row[source, target] == pytest.approx(expected, abs=1e-5)
-    # The class's own output: its logit above the mean of all.
-    evidence = logits[own, 0] - logits[own].mean(1)
-    _, replaced = _run_last(model, inputs, maps["b"])
-    drop = evidence - (replaced[own, 0] - replaced[own].mean(1))
-    assert row[2, CLASS_OUTPUT] == pytest.approx((drop.sum() / evidence.sum()).item(), abs=1e-5)
-
-
-def _run_last(model: Model, inputs: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace channel 0 of layer b by its mean map."""
-    changed = maps.clone()
-    changed[:, 0] = maps[:, 0].mean(0)
-    return changed, model.module.out(changed.mean((2, 3)))
-
-
-def test_an_inhibiting_source_has_a_weight_of_its_own_sign(studied):
-    *_, table = studied
-    images_above_mean = table[(table["class"] == "class1") & (table["source"] == 1)].set_index("target")["weight"]
+def test_an_inhibiting_source_has_a_weight_of_its_own_sign(linear: Study):
+    weights = linear.weights("")
     # Channel 2 feeds all targets positively but for cluster 2, which it inhibits.
-    assert np.sign(images_above_mean[2]) == -np.sign(images_above_mean[3])
+    assert np.sign(weights[1, 2]) == -np.sign(weights[1, 3])
 
 
-def test_edges_join_successive_layers_and_only_outputs_that_mean_the_class(studied):
-    *_, table = studied
-    edges = {name: set(zip(t["source"], t["target"], strict=True)) for name, t in table.groupby("class")}
+def test_what_lies_above_the_mean_maps_is_all_lost_when_everything_is_replaced(images: ImageSet):
+    study = _study(Linear(), images, {"a": [[0, 1], [2, 3]], "b": [[0], [1, 2]]}, signed=True)
+    weights = study.weights("")
+    assert [weights[0, target] + weights[1, target] for target in (2, 3)] == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_edges_join_successive_layers_and_only_outputs_that_mean_the_class(linear: Study):
+    edges = {name: set(zip(t["source"], t["target"], strict=True)) for name, t in linear.table.groupby("class")}
     between = {(0, 2), (0, 3), (1, 2), (1, 3)}
     assert edges == {"": between, "class0": between | {(2, CLASS_OUTPUT), (3, CLASS_OUTPUT)}, "class1": between}
 
 
-def test_intervals_hold_their_weights(studied):
-    *_, table = studied
+def test_intervals_hold_their_weights(linear: Study):
+    table = linear.table
     assert (table["low"] <= table["weight"]).all()
     assert (table["weight"] <= table["high"]).all()
     assert (table["low"] < table["high"]).all()
 
 
-def test_no_clusters_no_edges(studied):
-    model, images, extraction, _ = studied
+def test_no_clusters_no_edges(images: ImageSet):
+    study = _study(Linear(), images)
     clusters = pd.DataFrame({"cluster": [], "layer": [], "size": []}).astype({"cluster": int, "layer": str})
-    classes = pd.DataFrame({"class": ["class0"], "kind": ["label"], "outputs": [[0]], "images": [6]})
     importance = pd.DataFrame({"class": [], "cluster": [], "score": [], "q_value": []}).astype({"cluster": int})
-    nothing = np.full(7, -1, np.int32)
     table = measure_influence(
-        model, images, extraction, nothing, clusters, classes, importance, SETTINGS, lambda _: None
-    )
+        study.model, images, study.extraction, np.full(7, -1, np.int32), clusters, CLASSES, importance, SETTINGS,
+        lambda _: None,
+    )  # fmt: skip
     assert table.empty
+
+
+class Branches(nn.Module):
+    """A stem, two branches side by side, a block that joins them, and a bypass; no bend anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem, self.one, self.two = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 3, padding=1)
+        self.joined, self.flat, self.out = nn.Conv2d(7, 4, 1), nn.Linear(4, 3), nn.Linear(3, 2)
+        self.out.bias.data = torch.tensor([1.0, -1.0])  # the class has some output to lose
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = self.joined(torch.cat([x, self.one(x), self.two(x)], 1))
+        return self.out(self.flat(x.mean((2, 3))))
+
+
+def test_edges_lead_through_branches_to_fully_connected_layers(images: ImageSet):
+    clusters = {"stem": [[0, 1]], "one": [[0, 1]], "two": [[0], [1]], "joined": [[0, 2], [1, 3]], "flat": [[0, 1], [2]]}
+    study = _study(Branches(), images, clusters)
+    assert all(layer.signed for layer in study.layers)
+    joins = {("stem", "one"), ("stem", "two"), ("one", "joined"), ("two", "joined"), ("joined", "flat")}
+    assert study.edges() == joins | {("flat", "class")}
+    assert study.edges("class1") == joins
+    _check(study, abs=1e-4)
+
+
+class Transformer(nn.Module):
+    """16 tokens behind a class token, mixed by attention, past which residual connections lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.out = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 2)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.attend = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(3)])
+        self.mlp = nn.ModuleList([nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 8)) for _ in range(3)])
+        self.norm = nn.LayerNorm(8)
+        self.out.bias.data = torch.tensor([1.0, -1.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1)
+        for attend, mlp in zip(self.attend, self.mlp, strict=True):
+            normed = self.norm(tokens)
+            tokens = tokens + attend(normed, normed, normed, need_weights=False)[0]
+            tokens = tokens + mlp(self.norm(tokens))
+        return self.out(self.norm(tokens)[:, 0])
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["signed", "unsigned"])
+def test_weights_come_close_to_interventions_behind_attention(images: ImageSet, part: int):
+    """First order only: GELU, normalisation and attention bend."""
+    clusters = {f"mlp.{i}.{part}": [[0, 1, 2], [3, 4, 5], [6, 7]] for i in range(3)}
+    study = _study(Transformer(), images, clusters)
+    assert {(layer.layout, layer.signed) for layer in study.layers} == {("B(1+T)C", part == 0)}
+    names = [layer.name for layer in study.layers]
+    # Behind the last of them only the class token is read, and it has no place on the map.
+    assert study.edges() == {(names[0], names[1]), (names[1], names[2]), (names[1], "class")}
+    weights = study.weights()
+    whole = pd.Series({edge: study.measured(*edge) for edge in weights.index})
+    assert np.corrcoef(weights, whole)[0, 1] > 0.95
+    assert abs(weights - whole).max() < 0.4 * abs(whole).max()
+    first = pd.Series({edge: study.measured(*edge, step=0.01) for edge in weights.index})
+    assert abs(weights - first).max() < 0.01 * abs(first).max()
