@@ -98,15 +98,28 @@ def candidate_pairs(
     """
     n = len(signature)
     bands = [signature[:, start : start + band_rows] for start in range(0, signature.shape[1], band_rows)]
-    met = (pair for band in bands for pair in _equal_rows(band, reach))
     if n <= TABLED:
         table = np.zeros((n, n), np.bool_)
-        for first, second in met:
-            table[first, second] = True
+        for band in bands:
+            order = np.lexsort(band.T)
+            begins = (band[order][1:] != band[order][:-1]).any(axis=1)
+            _tick_off(table, order, np.concatenate([[0], begins.cumsum()]), reach or n)
         return np.argwhere(table)
-    codes = [first * n + second for first, second in met]
+    codes = [first * n + second for band in bands for first, second in _equal_rows(band, reach)]
     unique = np.unique(np.concatenate(codes)) if codes else np.empty(0, np.int64)
     return np.stack(np.divmod(unique, n), axis=1)
+
+
+@numba.njit(cache=True)
+def _tick_off(
+    table: npt.NDArray[np.bool_], order: npt.NDArray[np.int64], bucket: npt.NDArray[np.int64], reach: int
+) -> None:
+    """Set table[first, second] for the pairs of a bucket; bucket (n,) never falls, order says which row each is."""
+    for i in range(len(order)):
+        for j in range(i + 1, min(len(order), i + 1 + reach)):
+            if bucket[i] != bucket[j]:
+                break
+            table[min(order[i], order[j]), max(order[i], order[j])] = True
 
 
 def _equal_rows(
