@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
+from neurocarto.extraction.decoding import shown
 from neurocarto.extraction.images import MIN_IMAGES, ImageSet
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.topk import TopK, decode
@@ -68,9 +70,10 @@ def extract(
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
             done.save(stop)
     if len(total.predictions) < MIN_IMAGES:
+        position, reason = next(iter(total.skipped.items()))
         raise ImagesError(
             f"only {len(total.predictions)} of {len(images)} images in {images.source} can be read, at least "
-            f"{MIN_IMAGES} are needed; the first problem: {next(iter(total.skipped.values()))}"
+            f"{MIN_IMAGES} are needed; the first problem: {shown(images.paths[order[position]])}: {reason}"
         )
     return _result(total, snapshots, model, images, order)
 
@@ -148,10 +151,11 @@ class _Shards:
         return shard
 
     def _load(self, position: int) -> Pixels | str:
+        index = int(self.order[position])
         try:
-            image = self.images.open(int(self.order[position]))
+            image = self.images.open(index)
         except ImagesError as error:
-            return str(error)
+            return str(error).removeprefix(f"{shown(PurePath(self.images.paths[index]).name)}: ")
         return self.model.preprocessing.pixels(image), image.size
 
 
