@@ -23,7 +23,7 @@ from neurocarto.records import Extraction, Layer
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import Cache, Parts
 from neurocarto.runs.manifest import Manifest
-from neurocarto.runs.store import holds_run, refuse_occupied, write_run
+from neurocarto.runs.store import holds_run, is_run, refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 from neurocarto.stages import PACKAGES, STAGES, run_id, settings_of, stage_keys
 
@@ -52,6 +52,8 @@ def run(
     nothing is left half-written.
     """
     request = ModelRequest(model) if isinstance(model, str) else model
+    if not is_run(out):
+        refuse_occupied(out)  # before every image is read for its fingerprint
     listed = list_images(images)
     with _folder(cache) as folder, Cache(Path(folder)) as kept, threadpool_limits(settings.threads):
         work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
@@ -85,7 +87,7 @@ class _Work:
             key = request.key()
         else:
             key = {"sites": [asdict(site) for site in request.sites]}
-        if not isinstance(request, ModelRequest) or ":" in request.name:  # only the loaded network knows its weights
+        if not isinstance(request, ModelRequest) or request.is_factory:  # only the loaded network knows its weights
             key = {**key, **self.network.describe()}
         return stage_keys({"model": key, "images": self.images.fingerprint}, self.settings)
 

@@ -59,6 +59,6 @@ def influence(manifest: Manifest) -> str:
     else:
         how = "It is measured by replacing the source cluster's activation by its mean and watching the target's."
     return (
-        "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the class's output. "
-        f"{how} Solid lines excite, dashed lines inhibit."
+        "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the "
+        f"class's output. {how} Solid lines excite, dashed lines inhibit."
     )

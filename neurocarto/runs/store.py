@@ -75,6 +75,11 @@ def refuse_occupied(out: Path) -> None:
         raise RunError(f"the run cannot be written to {out}: {nearest} is no folder that you may write to")
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder has a run's manifest."""
+    return (folder / FILE_NAME).is_file()
+
+
 def holds_run(folder: Path, run_id: str) -> bool:
     """Return whether a folder holds the whole run of that id already; contents are not verified, `check` does."""
     try:
@@ -359,6 +364,6 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
     """Return the run folders in `folders`: each folder itself when it is a run, else its children that are."""
     found = []
     for folder in folders:
-        candidates = [folder] if (folder / FILE_NAME).is_file() else sorted(folder.glob("*/"))
-        found += [c for c in candidates if (c / FILE_NAME).is_file() and not c.name.startswith(".")]
+        candidates = [folder] if is_run(folder) else sorted(folder.glob("*/"))
+        found += [c for c in candidates if is_run(c) and not c.name.startswith(".")]
     return found

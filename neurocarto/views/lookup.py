@@ -176,7 +176,7 @@ class Lookup:
         """Return the clusters that matter for a class with their strength in 0…1, strongest first.
 
         For a class, strength is 2 × (score - 0.5) of its important clusters. For all images, it is the
-        summed absolute influence on the next layer and from the layer before, relative to the layer's
+        summed absolute influence on later layers and from earlier ones, relative to the layer's
         highest; of equals, those in later layers come first.
         """
         if class_ != ALL_IMAGES:
