@@ -43,10 +43,6 @@ class ModelRequest:
             raise ModelError(f"{self.name!r} is neither a model's name nor package.module:factory")
         if self.weights_file:
             _require_file(self.weights_file, "weights", "--weights takes DEFAULT, none or a file")
-        elif self.is_factory and self.weights == "none":
-            raise ModelError(
-                f"--weights none is for named networks; {self.name!r} brings its own weights: leave it out"
-            )
         if self.preprocess_file:
             _require_file(self.preprocess_file, "preprocessing", "--preprocess takes key=value pairs or a .json file")
         if self.class_names:

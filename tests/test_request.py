@@ -119,10 +119,6 @@ class TestFactories:
         ),
         ({"name": "https://x.y/z"}, "'https://x.y/z' is neither a model's name nor package.module:factory"),
         ({"name": ":make"}, "':make' is neither a model's name nor package.module:factory"),
-        (
-            {"name": "net:make", "weights": "none"},
-            "--weights none is for named networks; 'net:make' brings its own weights: leave it out",
-        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, str], expected: str, here: Path) -> None:
