@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from neurocarto.engine.memory import give_back
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
 from neurocarto.extraction.decoding import shown
@@ -69,6 +70,7 @@ def extract(
             total.merge(shards.run(range(start, stop), total.floor, advance))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
             done.save(stop)
+            give_back()
     if len(total.predictions) < MIN_IMAGES:
         position, reason = next(iter(total.skipped.items()))
         raise ImagesError(
