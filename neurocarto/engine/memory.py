@@ -56,8 +56,7 @@ def kept_per_neuron(settings: RunSettings) -> int:
 def give_back() -> None:
     """Hand memory that is free inside the allocator back to the system, where that is glibc's.
 
-    What a stream keeps lies scattered among what it needed in passing; without this the process would grow with
-    the number of images, to 2.4 GB over 10,000 where 1.1 GB is in use.
+    What a stream keeps lies scattered among what it needed in passing, and would hold it all.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,9 +91,8 @@ class Activity:
         self.halves = (TopK(self.count, k), TopK(self.count, k))
         self.total = torch.zeros(self.count, dtype=torch.float64)
         self.active = torch.zeros(self.count, dtype=torch.int64)
-        self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(
-            lambda: torch.zeros(self.count, dtype=torch.float64)
-        )
+        zeros = partial(torch.zeros, self.count, dtype=torch.float64)  # no way back to self: a cycle would live on
+        self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(zeros)
         self.profile: dict[int, Tensor] = {}
         self.predictions: dict[int, Prediction] = {}
         self.skipped: dict[int, str] = {}

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +115,14 @@ def test_profiles_stay_finite():
     peaks = torch.full((1, 5), 1e6)
     activity = _stream([Batch(torch.tensor([1]), peaks, torch.zeros((1, 5), dtype=torch.int32), torch.ones(1, 2))])
     assert activity.profile[1].tolist() == [6, 6, *[torch.finfo(torch.float16).max] * 3]
+
+
+def test_a_stream_is_let_go_without_waiting_for_the_garbage_collector():
+    stream = _stream(_batches(8, 4))
+    gone = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        assert gone() is None
+    finally:
+        gc.enable()
