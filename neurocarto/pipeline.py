@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +56,7 @@ def run(
     if not is_run(out):
         refuse_occupied(out)  # before every image is read for its fingerprint
     listed = list_images(images)
-    with _folder(cache) as folder, Cache(Path(folder)) as kept, threadpool_limits(settings.threads):
+    with _folder(cache) as folder, Cache(Path(folder)) as kept:
         work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
         made = run_id(work.keys)
         if not holds_run(out, made):
@@ -67,6 +68,16 @@ def run(
 
 def _folder(cache: Path | None) -> AbstractContextManager[str]:
     return nullcontext(str(cache)) if cache else TemporaryDirectory(prefix="neurocarto-", ignore_cleanup_errors=True)
+
+
+def _limited(threads: int) -> AbstractContextManager[object]:
+    """Limit the threads of linear algebra, on whose number sums depend; loads it first, later would be too late."""
+    import torch
+
+    import_module("sklearn.utils.extmath")
+    torch.set_num_threads(threads)
+    limits: AbstractContextManager[object] = threadpool_limits(threads)
+    return limits
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class _Work:
         parts = self.cache.get(key)
         if parts is None:
             begin = time.perf_counter()
-            with self.progress.stage(name, total, unit) as advance:
+            with self.progress.stage(name, total, unit) as advance, _limited(self.settings.threads):
                 computed = compute(settings_of(name, self.settings), advance)
             seconds = round(time.perf_counter() - begin, 3)
             self.cache.put(key, {**computed, "seconds": seconds})
@@ -109,11 +120,8 @@ class _Work:
     @cached_property
     def network(self) -> "Model":
         """The network, loaded when something has to be computed with it."""
-        import torch
-
         from neurocarto.extraction.models import load_model
 
-        torch.set_num_threads(self.settings.threads)
         return load_model(self.request, self.settings.seed) if isinstance(self.request, ModelRequest) else self.request
 
     @cached_property

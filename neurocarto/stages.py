@@ -40,7 +40,7 @@ STAGES = {
         3, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
     ),
     "boxes": Stage(2, ("batch_size", "box_share"), after=("extraction",)),
-    "offsets": Stage(2, ("batch_size",), after=("extraction",)),
+    "offsets": Stage(3, ("batch_size",), after=("extraction",)),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
         1,

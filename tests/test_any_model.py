@@ -130,7 +130,10 @@ def activations(run: Run, module: nn.Module, request: ModelRequest, pictures: Pa
 def hold_to_the_network(run: Run, module: nn.Module, request: ModelRequest, pictures: Path) -> None:
     """Assert that stored activations are what a hook finds, and that no stronger image was left out."""
     found = activations(run, module, request, pictures)
-    tolerance = 1e-3 * abs(found).max(0)
+    # One image at a time and many at a time differ in rounding, by what is a small part of the layer's activations.
+    channels = [layer.channels for layer in run.manifest.layers]
+    strong = [abs(part).max() for part in np.split(found, np.cumsum(channels)[:-1], axis=1)]
+    tolerance = 1e-3 * np.repeat(strong, channels)
     examples, neurons = run.examples, run.neurons
     stored = found[examples["image"], examples["neuron"]]
     assert (abs(stored - examples["activation"]) <= tolerance[examples["neuron"]] + 1e-6).all()

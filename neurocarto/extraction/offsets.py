@@ -60,9 +60,9 @@ def measure_offsets(
     """
     torch.set_num_threads(settings.threads)
     offsets = np.zeros((len(extraction.maximum), 2), np.float32)
-    placed = [layer.name for layer in extraction.layers if _placed(layer)]
-    if placed:
-        lineage = find_lineage(model, extraction.layers)
+    lineage = find_lineage(model, extraction.layers) if any(map(_placed, extraction.layers)) else None
+    placed = _measured(extraction.layers, lineage) if lineage else []
+    if lineage and placed:
         looks = _look(model, extraction, lineage, placed, images, settings, advance)
         slices = layer_slices(extraction.layers)
         for name in (name for name in lineage.parents if name in placed):
@@ -77,6 +77,12 @@ def _placed(layer: Layer) -> bool:
     """Whether a neuron can look beside its cell: not where attention looks anywhere, nor on a map of one cell."""
     local = layer.layout == "BCHW" or (layer.layout == "BHWC" and layer.receptive_field is not None)
     return local and layer.map_height * layer.map_width > 1
+
+
+def _measured(layers: Sequence[Layer], lineage: Lineage) -> list[str]:
+    """The layers whose neurons can look beside their cell, but for those with attention between them and a parent."""
+    tokens = {layer.name for layer in layers if "T" in layer.layout or "(" in layer.layout}
+    return [layer.name for layer in layers if _placed(layer) and not tokens & set(lineage.parents.get(layer.name, ()))]
 
 
 def _look(

@@ -165,6 +165,7 @@ class Graph {
     const places = [...this.byId.values()];
     const { down } = this.content;
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
+    if (!width || !height) return; // not laid out yet, or hidden: there is no scale to choose
     const xs = places.map((n) => n.x), ys = places.map((n) => n.y);
     const across = Math.max(...xs) - Math.min(...xs) + 150, tall = Math.max(...ys) - Math.min(...ys) + down;
     const readable = Math.min(1.15, width / across);
