@@ -114,7 +114,8 @@ class Extraction:
     activation (an image's activation is the maximum of its map); rest (N,) float32: the activation that counts as
     none, 0 or, of signed neurons, the mean (the maximum is never less); active_fraction (N,): share of images with
     an activation above rest, of signed neurons among the sampled images. class_means: for each (kind, class) the
-    mean activation on its images, (N,) float32. profile (P, N) float16: activations on the sampled images profile_images (P,).
+    mean activation on its images, (N,) float32. profile (P, N) float16: activations on the sampled images
+    profile_images (P,).
     """
 
     layers: tuple[Layer, ...]
