@@ -4,25 +4,39 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 LINK_VERSION = "1"
-"""Version of the links. Within a version a link never changes its meaning; here a key left out means: nothing."""
+"""Version of the links. Within a version a link never changes its meaning: a key left out means the default below."""
 MAX_VERTICES = 32
 MAX_CLUSTERS = 200
+MAX_EDGES = 10
+MAX_STEPS = 6
+COLOURS = {"layer": "layer", "cluster": "cluster", "importance": "importance", "rate": "firing rate"}
+"""What the map can colour by, with its name on the page."""
+SHOWN = {"all": "all neurons", "class": "the class's neurons", "clusters": "selected clusters"}
+"""Which neurons of the map keep their colour while the rest recedes."""
+TABS = ("compare", "matrix", "errors")
 
 Params = dict[str, list[str]]
 Point = tuple[float, float]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """One selection.
+    """One selection, shared by all pages.
 
     run: the run's name; class_: "" for all images; layers: names, none for all of them; clusters and
-    neuron: numbers in the run; lasso: vertices of a closed polygon in map coordinates, at most 32.
+    neuron: numbers in the run; lasso: vertices of a closed polygon in map coordinates, at most 32;
+    least: importance below which clusters are left out of the graph; colour, show: what the map's colours mean
+    (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of a graph; time: which snapshot of
+    the map, None for the last; pictures: whether a map that is zoomed in shows patches instead of points.
+    Classes page: tab, other: the second class; label, prediction: a confusion. Cascade page: k: concepts per step,
+    step: how many steps are revealed, None for all. map_view, graph_view: where a copied link looks, in the
+    views' own words; gone with the first change.
+
+    The defaults are part of link version 1: other defaults need another version, with these kept in _DEFAULTS.
     """
 
     run: str = ""
@@ -31,6 +45,20 @@ class Selection:
     clusters: tuple[int, ...] = ()
     neuron: int | None = None
     lasso: tuple[Point, ...] = ()
+    least: float = 0.0
+    colour: str = "layer"
+    show: str = "class"
+    edges: int = 3
+    time: int | None = None
+    pictures: bool = True
+    tab: str = "compare"
+    other: str = ""
+    label: str = ""
+    prediction: str = ""
+    k: int = 3
+    step: int | None = None
+    map_view: tuple[float, ...] = ()
+    graph_view: tuple[float, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -71,6 +99,7 @@ class Vocabulary:
     layers: Sequence[str]
     clusters: Collection[int]
     neurons: int
+    snapshots: int = 0
 
 
 @dataclass
@@ -82,21 +111,12 @@ class Reading:
 
 
 def to_params(selection: Selection) -> Params:
-    """Return the selection as query parameters. Empty parts are left out; `from_params` is the inverse."""
-    params: Params = {"v": [LINK_VERSION]}
-    if selection.run:
-        params["run"] = [selection.run]
-    if selection.class_:
-        params["class"] = [selection.class_]
-    if selection.layers:
-        params["layer"] = list(selection.layers)
-    if selection.clusters:
-        params["clusters"] = [".".join(map(str, selection.clusters))]
-    if selection.neuron is not None:
-        params["neuron"] = [str(selection.neuron)]
-    if selection.lasso:
-        params["lasso"] = ["_".join(f"{x:.5g},{y:.5g}" for x, y in selection.lasso)]
-    return params
+    """Return the selection as query parameters, without what is as by default; `from_params` is the inverse."""
+    usual = _DEFAULTS[LINK_VERSION]
+    values = {name: (getattr(selection, key.field), getattr(usual, key.field), key) for name, key in _KEYS.items()}
+    return {"v": [LINK_VERSION]} | {
+        name: key.write(value) for name, (value, default, key) in values.items() if value != default
+    }
 
 
 def query_string(selection: Selection) -> str:
@@ -106,21 +126,19 @@ def query_string(selection: Selection) -> str:
 
 def from_params(params: Mapping[str, Sequence[str]]) -> Reading:
     """Read query parameters. Never raises: what cannot be read is dropped and named."""
-    reading = Reading(Selection())
     version = _last(params, "v")
-    if version not in (None, LINK_VERSION):
+    reading = Reading(_DEFAULTS.get(version or LINK_VERSION, Selection()))
+    if version is not None and version not in _DEFAULTS:
         reading.dropped.append(f"The link is of version {version!r}, unknown to this app; it reads what it can.")
-    clusters = _read(reading, params, "clusters", _clusters) or ()
-    neuron = _read(reading, params, "neuron", _number)
-    lasso = _read(reading, params, "lasso", _polygon) or ()
-    reading.selection = Selection(
-        run=_last(params, "run") or "",
-        class_=_last(params, "class") or "",
-        layers=tuple(dict.fromkeys(params.get("layer", ()))),
-        clusters=clusters,
-        neuron=neuron,
-        lasso=lasso,
-    )
+    for name, key in _KEYS.items():
+        values = [value for value in params.get(name, ()) if value]
+        if not values:
+            continue
+        try:
+            reading.selection = replace(reading.selection, **{key.field: key.read(values)})
+        except ValueError:
+            shown = values[-1] if len(values[-1]) <= 40 else values[-1][:39] + "…"
+            reading.dropped.append(f"The link's {name} {shown!r} cannot be read.")
     return reading
 
 
@@ -142,24 +160,18 @@ def restricted(reading: Reading, known: Vocabulary) -> Reading:
     if selection.neuron is not None and selection.neuron >= known.neurons:
         dropped.append(f"The run has no neuron {selection.neuron}; it has {known.neurons:,}.")
         selection = replace(selection, neuron=None)
+    if selection.other and selection.other not in known.classes:
+        dropped.append(f"The run has no class {selection.other!r} to compare with.")
+        selection = replace(selection, other="")
+    if selection.time is not None and selection.time >= known.snapshots:
+        dropped.append(f"The run has no snapshot {selection.time}; the last one is shown.")
+        selection = replace(selection, time=None)
     return Reading(selection, dropped)
 
 
 def _last(params: Mapping[str, Sequence[str]], key: str) -> str | None:
     values = params.get(key, ())
     return values[-1] if values else None
-
-
-def _read(reading: Reading, params: Mapping[str, Sequence[str]], key: str, parse: Callable[[str], _T]) -> _T | None:
-    text = _last(params, key)
-    if not text:
-        return None
-    try:
-        return parse(text)
-    except ValueError:
-        shown = text if len(text) <= 40 else text[:39] + "…"
-        reading.dropped.append(f"The link's {key} {shown!r} cannot be read.")
-        return None
 
 
 def _number(text: str) -> int:
@@ -175,14 +187,98 @@ def _clusters(text: str) -> tuple[int, ...]:
 def _polygon(text: str) -> tuple[Point, ...]:
     points = []
     for vertex in text.split("_"):
-        x, y = (float(part) for part in vertex.split(","))
-        if not (math.isfinite(x) and math.isfinite(y) and abs(x) < 1e9 and abs(y) < 1e9):
-            raise ValueError(vertex)
-        points.append((_five_digits(x), _five_digits(y)))
+        x, y = _floats(vertex)
+        points.append((x, y))
     if not 3 <= len(points) <= MAX_VERTICES:
         raise ValueError(text)
     return tuple(points)
 
 
+def _floats(text: str) -> tuple[float, ...]:
+    values = tuple(_five_digits(float(part)) for part in text.split(","))
+    if not all(math.isfinite(value) and abs(value) < 1e9 for value in values):
+        raise ValueError(text)
+    return values
+
+
+def _viewport(numbers: int) -> Callable[[str], tuple[float, ...]]:
+    def read(text: str) -> tuple[float, ...]:
+        values = _floats(text)
+        if len(values) != numbers:
+            raise ValueError(text)
+        return values
+
+    return read
+
+
+def _up_to(most: int, least: int = 0) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not least <= _number(text) <= most:
+            raise ValueError(text)
+        return _number(text)
+
+    return read
+
+
+def _one_of(choices: Collection[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _share(text: str) -> float:
+    (value,) = _floats(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
 def _five_digits(value: float) -> float:
     return float(f"{value:.5g}")
+
+
+def _joined(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.5g}" for value in values)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """How a part of the selection is written in a link and read from it (ValueError where it cannot be)."""
+
+    field: str
+    read: Callable[[list[str]], Any]
+    write: Callable[[Any], list[str]]
+
+
+def _key(field: str, read: Callable[[str], Any] = str, write: Callable[[Any], str] = str) -> _Key:
+    return _Key(field, lambda values: read(values[-1]), lambda value: [write(value)])
+
+
+_DEFAULTS = {"1": Selection()}
+"""What a key left out of a link means, by the link's version."""
+_KEYS = {
+    "run": _key("run"),
+    "class": _key("class_"),
+    "layer": _Key("layers", lambda values: tuple(dict.fromkeys(values)), list),
+    "clusters": _key("clusters", _clusters, lambda value: ".".join(map(str, value))),
+    "neuron": _key("neuron", _number),
+    "lasso": _key("lasso", _polygon, lambda value: "_".join(map(_joined, value))),
+    "min": _key("least", _share, lambda value: f"{value:.5g}"),
+    "colour": _key("colour", _one_of(COLOURS)),
+    "show": _key("show", _one_of(SHOWN)),
+    "edges": _key("edges", _up_to(MAX_EDGES)),
+    "time": _key("time", _number),
+    "pictures": _key("pictures", lambda text: _one_of(("on", "off"))(text) == "on", lambda on: "on" if on else "off"),
+    "tab": _key("tab", _one_of(TABS)),
+    "other": _key("other"),
+    "label": _key("label"),
+    "prediction": _key("prediction"),
+    "k": _key("k", _up_to(MAX_STEPS, 1)),
+    "step": _key("step", _number),
+    "map": _key("map_view", _viewport(4), _joined),
+    "graph": _key("graph_view", _viewport(3), _joined),
+}
+"""The keys of a link, with the part of the selection that each holds."""

@@ -1,6 +1,7 @@
 """The selection in the session and in the URL. Every change goes through `change`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
@@ -31,7 +32,11 @@ def current() -> Selection:
 
 
 def change(selection: Selection) -> None:
-    """Select something else: the one way in which any view changes the selection."""
+    """Select something else: the one way in which any view changes the selection.
+
+    Where a link looked is forgotten, since the views keep their own zoom from then on.
+    """
+    selection = replace(selection, map_view=(), graph_view=())
     st.session_state[_SELECTION] = selection
     st.session_state[_DROPPED] = []
     _write_url(selection)
@@ -91,7 +96,8 @@ def _open_linked(reading: Reading, open_named: Callable[[str], OpenRun]) -> Open
 def vocabulary(opened: OpenRun) -> Vocabulary:
     """Return what exists in a run."""
     lookup = opened.lookup
-    return Vocabulary(lookup.classes, lookup.layers, lookup.cluster_layer, len(lookup.neuron_cluster))
+    snapshots = len(opened.run.manifest.snapshots)
+    return Vocabulary(lookup.classes, lookup.layers, lookup.cluster_layer, len(lookup.neuron_cluster), snapshots)
 
 
 def opening(opened: OpenRun) -> Selection:

@@ -172,6 +172,16 @@ class Lookup:
             self._edges[class_] = rows.drop(columns="class").reset_index(drop=True)
         return self._edges[class_]
 
+    def importances(self, class_: str) -> dict[int, float]:
+        """Return the clusters that matter for a class with their importance as it is shown, the most important first.
+
+        For a class the score (AUC, above 0.5); for all images the relative influence (0…1) of `strengths`.
+        """
+        if class_ == ALL_IMAGES:
+            return self.strengths(ALL_IMAGES)
+        rows = self.important(class_)
+        return dict(zip(rows["cluster"].tolist(), rows["score"].tolist(), strict=True))
+
     def strengths(self, class_: str) -> dict[int, float]:
         """Return the clusters that matter for a class with their strength in 0…1, strongest first.
 
