@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from neurocarto.errors import RunError
@@ -226,6 +227,12 @@ class Run:
         """Read a table of the run."""
         with self._readable(f"{name}.parquet") as path:
             frame: pd.DataFrame = pq.read_table(path).to_pandas()
+            return frame
+
+    def rows(self, name: str, where: pc.Expression, columns: list[str]) -> pd.DataFrame:
+        """Read the rows of a table that fulfil a condition, in the table's order; the others are never kept."""
+        with self._readable(f"{name}.parquet") as path:
+            frame: pd.DataFrame = pq.read_table(path, columns=columns, filters=where).to_pandas()
             return frame
 
     def schema(self, name: str) -> pa.Schema:

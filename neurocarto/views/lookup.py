@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from neurocarto.records import ALL_IMAGES, important, layer_slices
 from neurocarto.runs.store import Run
@@ -150,8 +152,12 @@ class Lookup:
     @cached_property
     def _important(self) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
         """All classes' important clusters, and each class's rows in it."""
-        table = self.run.importance
         rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
+        columns = ["class", "cluster", "score", "q_value", "rank", "effect"]
+        # Compared as float32, as stored: in double precision a q-value of exactly the rate can lie above it.
+        within = pc.field("q_value") <= pa.scalar(rate, pa.float32())
+        # The table holds every cluster for every class: only what is important is ever kept in memory.
+        table = self.run.rows("importance", within & (pc.field("score") > 0.5), columns)
         kept = important(table, rate).sort_values("rank", kind="stable")
         rows = {str(name): np.asarray(at) for name, at in kept.groupby("class", sort=False).indices.items()}
         return kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
@@ -168,8 +174,8 @@ class Lookup:
     def edges(self, class_: str) -> pd.DataFrame:
         """Return the influence edges of a class (source, target, weight, low, high)."""
         if class_ not in self._edges:
-            rows = self.run.influence[self.run.influence["class"] == class_]
-            self._edges[class_] = rows.drop(columns="class").reset_index(drop=True)
+            columns = ["source", "target", "weight", "low", "high"]
+            self._edges[class_] = self.run.rows("influence", pc.field("class") == class_, columns)
         return self._edges[class_]
 
     def importances(self, class_: str) -> dict[int, float]:

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from neurocarto.records import ALL_IMAGES
+from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
 
@@ -59,3 +62,23 @@ def test_saturated_examples_of_both_halves_take_turns(lookup: Lookup):
     first = lookup.examples(0, 4)  # rank by rank the halves of the synthetic run are equally strong
     assert first["rank"].tolist() == [0, 0, 1, 1]
     assert sorted(first["half"].tolist()[:2]) == [0, 1]
+
+
+def test_only_what_is_important_is_read_and_a_q_value_of_exactly_the_rate_is(lookup: Lookup) -> None:
+    run = Run(lookup.run.folder)
+    run.manifest = replace(run.manifest, settings={**run.manifest.settings, "false_discovery_rate": 0.6})
+    found = Lookup(run).important("birds")
+    assert "importance" not in vars(run)
+    whole = run.importance
+    expected = whole[(whole["class"] == "birds") & (whole["score"] > 0.5)]
+    assert (expected["q_value"] > 0.5).any()
+    assert found["cluster"].tolist() == expected["cluster"].tolist()
+
+
+def test_edges_of_a_class_are_read_without_those_of_others(lookup: Lookup) -> None:
+    run = Run(lookup.run.folder)
+    found = Lookup(run).edges("birds")
+    assert "influence" not in vars(run)
+    expected = run.influence[run.influence["class"] == "birds"].drop(columns="class").reset_index(drop=True)
+    assert len(expected) < len(run.influence)
+    assert found.equals(expected)
