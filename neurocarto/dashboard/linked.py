@@ -1,6 +1,7 @@
 """The linked views of Explore: projection, cluster graph and gallery, one selection."""
 
 import hashlib
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -9,8 +10,8 @@ import streamlit as st
 
 from neurocarto.dashboard import components, state, widgets
 from neurocarto.dashboard.components import Event
-from neurocarto.dashboard.loaders import OpenRun, graph_data, projection_data
-from neurocarto.dashboard.selection import Selection
+from neurocarto.dashboard.loaders import OpenRun, colour_data, graph_data, projection_data
+from neurocarto.dashboard.selection import COLOURS, SHOWN, Selection
 from neurocarto.views.gallery import Gallery
 from neurocarto.views.highlight import Highlight, highlight, simplify
 from neurocarto.views.lookup import Lookup
@@ -30,6 +31,7 @@ def current_highlight(opened: OpenRun) -> Highlight:
         clusters=chosen.clusters,
         neuron=chosen.neuron,
         lasso=chosen.lasso,
+        show=chosen.show,
     )
 
 
@@ -47,6 +49,8 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
     )
     selection = state.current()
     components.publish("projection", opened.version, projection_data(opened))
+    colours = f"{opened.version} {selection.colour} {selection.class_ if selection.colour == 'importance' else ''}"
+    components.publish("colours", colours, colour_data(opened, selection.colour, selection.class_))
     components.projection(
         version=opened.version,
         highlight={
@@ -54,6 +58,11 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
             "context": None if shown.context.all() else bits(shown.context),
             "neuron": selection.neuron,
             "lasso": selection.lasso,
+            "colours": colours,
+            "choices": {
+                "colour": ("Colour by", selection.colour, COLOURS),
+                "show": ("Show", selection.show, SHOWN),
+            },
             "summary": summary(opened.lookup, selection, shown),
         },
         on_event=lambda event: on_event(opened, event),
@@ -68,9 +77,10 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
         "Each picture is a cluster of neurons that detect the same; read upwards, from the image to the class. "
         "Click one to see its neurons on the map, Ctrl-click to add."
     )
-    data = graph_data(opened, selection.class_, selection.layers)
+    data = graph_data(opened, selection.class_, selection.layers, selection.least, selection.edges)
     if not data["nodes"]:
         widgets.empty(*no_clusters(lookup, selection))
+        widgets.graph_filters(lookup, selection)
         return
     version = graph_version(opened, selection)
     components.publish("graph", version, data)
@@ -83,6 +93,7 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
         },
         on_event=lambda event: on_event(opened, event),
     )
+    widgets.graph_filters(lookup, selection)
 
 
 def gallery(opened: OpenRun, shown: Highlight) -> None:
@@ -93,7 +104,8 @@ def gallery(opened: OpenRun, shown: Highlight) -> None:
 
 def graph_version(opened: OpenRun, selection: Selection) -> str:
     """Return a short name for exactly this graph."""
-    return hashlib.sha256(repr((opened.version, selection.class_, selection.layers)).encode()).hexdigest()[:16]
+    shown = (opened.version, selection.class_, selection.layers, selection.least, selection.edges)
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
 
 def on_event(opened: OpenRun, event: Event) -> None:
@@ -103,12 +115,21 @@ def on_event(opened: OpenRun, event: Event) -> None:
     cluster, neuron = _number(event.get("cluster")), _number(event.get("neuron"))
     if event.get("kind") == "clear":
         state.change(selection.cleared())
+    elif event.get("kind") == "choose":
+        _choose(selection, event)
     elif event.get("kind") == "lasso":
         state.change(selection.with_lasso(simplify(_polygon(event))))
     elif cluster in lookup.cluster_layer:
         state.change(selection.with_cluster(cluster, add))
     elif 0 <= neuron < len(lookup.neuron_cluster):
         state.change(selection.with_neuron(neuron, int(lookup.neuron_cluster[neuron]), add))
+
+
+def _choose(selection: Selection, event: Event) -> None:
+    if event.get("name") == "colour" and event.get("value") in COLOURS:
+        state.change(replace(selection, colour=str(event["value"])))
+    elif event.get("name") == "show" and event.get("value") in SHOWN:
+        state.change(replace(selection, show=str(event["value"])))
 
 
 def _number(value: object) -> int:
@@ -123,6 +144,8 @@ def _polygon(event: Event) -> list[tuple[float, float]]:
 def no_clusters(lookup: Lookup, selection: Selection) -> tuple[str, str]:
     """Return why the graph is empty and what to do."""
     where = " in the chosen layers" if selection.layers else ""
+    if selection.least and lookup.importances(selection.class_):
+        return f"No cluster{where} passes importance {selection.least:.2f}", "Lower it, or choose another class."
     if not selection.class_:
         return f"No influence between clusters was measured{where}", "Choose a class, or all layers."
     rate = float(lookup.run.manifest.settings.get("false_discovery_rate", 0.05))

@@ -9,6 +9,7 @@ import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.store import Run, find_runs
+from neurocarto.views.colouring import colouring
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
@@ -71,11 +72,23 @@ def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
     return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
 
 
-def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...]) -> dict[str, Any]:
+def colour_data(opened: OpenRun, colour: str, class_: str) -> dict[str, Any]:
+    """Return what the map's colours are and mean, computed once."""
+    return _colours(opened.version, colour, class_ if colour == "importance" else "", opened)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _colours(version: str, colour: str, class_: str, _opened: OpenRun) -> dict[str, Any]:
+    return colouring(_opened.lookup, colour, class_)
+
+
+def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...], least: float, edges: int) -> dict[str, Any]:
     """Return the cluster graph of a class over some layers, computed once."""
-    return _graph(opened.version, class_, layers, opened)
+    return _graph(opened.version, class_, layers, least, edges, opened)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _graph(version: str, class_: str, layers: tuple[str, ...], _opened: OpenRun) -> dict[str, Any]:
-    return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers)
+def _graph(
+    version: str, class_: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
+) -> dict[str, Any]:
+    return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers, least=least, per_node=edges)

@@ -12,12 +12,10 @@ LINK_VERSION = "1"
 MAX_VERTICES = 32
 MAX_CLUSTERS = 200
 MAX_EDGES = 10
-MAX_STEPS = 6
 COLOURS = {"layer": "layer", "cluster": "cluster", "importance": "importance", "rate": "firing rate"}
 """What the map can colour by, with its name on the page."""
 SHOWN = {"all": "all neurons", "class": "the class's neurons", "clusters": "selected clusters"}
 """Which neurons of the map keep their colour while the rest recedes."""
-TABS = ("compare", "matrix", "errors")
 
 Params = dict[str, list[str]]
 Point = tuple[float, float]
@@ -30,11 +28,7 @@ class Selection:
     run: the run's name; class_: "" for all images; layers: names, none for all of them; clusters and
     neuron: numbers in the run; lasso: vertices of a closed polygon in map coordinates, at most 32;
     least: importance below which clusters are left out of the graph; colour, show: what the map's colours mean
-    (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of a graph; time: which snapshot of
-    the map, None for the last; pictures: whether a map that is zoomed in shows patches instead of points.
-    Classes page: tab, other: the second class; label, prediction: a confusion. Cascade page: k: concepts per step,
-    step: how many steps are revealed, None for all. map_view, graph_view: where a copied link looks, in the
-    views' own words; gone with the first change.
+    (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of the graph.
 
     The defaults are part of link version 1: other defaults need another version, with these kept in _DEFAULTS.
     """
@@ -49,16 +43,6 @@ class Selection:
     colour: str = "layer"
     show: str = "class"
     edges: int = 3
-    time: int | None = None
-    pictures: bool = True
-    tab: str = "compare"
-    other: str = ""
-    label: str = ""
-    prediction: str = ""
-    k: int = 3
-    step: int | None = None
-    map_view: tuple[float, ...] = ()
-    graph_view: tuple[float, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -99,7 +83,6 @@ class Vocabulary:
     layers: Sequence[str]
     clusters: Collection[int]
     neurons: int
-    snapshots: int = 0
 
 
 @dataclass
@@ -160,12 +143,6 @@ def restricted(reading: Reading, known: Vocabulary) -> Reading:
     if selection.neuron is not None and selection.neuron >= known.neurons:
         dropped.append(f"The run has no neuron {selection.neuron}; it has {known.neurons:,}.")
         selection = replace(selection, neuron=None)
-    if selection.other and selection.other not in known.classes:
-        dropped.append(f"The run has no class {selection.other!r} to compare with.")
-        selection = replace(selection, other="")
-    if selection.time is not None and selection.time >= known.snapshots:
-        dropped.append(f"The run has no snapshot {selection.time}; the last one is shown.")
-        selection = replace(selection, time=None)
     return Reading(selection, dropped)
 
 
@@ -199,16 +176,6 @@ def _floats(text: str) -> tuple[float, ...]:
     if not all(math.isfinite(value) and abs(value) < 1e9 for value in values):
         raise ValueError(text)
     return values
-
-
-def _viewport(numbers: int) -> Callable[[str], tuple[float, ...]]:
-    def read(text: str) -> tuple[float, ...]:
-        values = _floats(text)
-        if len(values) != numbers:
-            raise ValueError(text)
-        return values
-
-    return read
 
 
 def _up_to(most: int, least: int = 0) -> Callable[[str], int]:
@@ -270,15 +237,5 @@ _KEYS = {
     "colour": _key("colour", _one_of(COLOURS)),
     "show": _key("show", _one_of(SHOWN)),
     "edges": _key("edges", _up_to(MAX_EDGES)),
-    "time": _key("time", _number),
-    "pictures": _key("pictures", lambda text: _one_of(("on", "off"))(text) == "on", lambda on: "on" if on else "off"),
-    "tab": _key("tab", _one_of(TABS)),
-    "other": _key("other"),
-    "label": _key("label"),
-    "prediction": _key("prediction"),
-    "k": _key("k", _up_to(MAX_STEPS, 1)),
-    "step": _key("step", _number),
-    "map": _key("map_view", _viewport(4), _joined),
-    "graph": _key("graph_view", _viewport(3), _joined),
 }
 """The keys of a link, with the part of the selection that each holds."""

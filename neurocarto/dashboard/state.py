@@ -1,7 +1,6 @@
 """The selection in the session and in the URL. Every change goes through `change`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import streamlit as st
 
@@ -32,11 +31,7 @@ def current() -> Selection:
 
 
 def change(selection: Selection) -> None:
-    """Select something else: the one way in which any view changes the selection.
-
-    Where a link looked is forgotten, since the views keep their own zoom from then on.
-    """
-    selection = replace(selection, map_view=(), graph_view=())
+    """Select something else: the one way in which any view changes the selection."""
     st.session_state[_SELECTION] = selection
     st.session_state[_DROPPED] = []
     _write_url(selection)
@@ -96,8 +91,7 @@ def _open_linked(reading: Reading, open_named: Callable[[str], OpenRun]) -> Open
 def vocabulary(opened: OpenRun) -> Vocabulary:
     """Return what exists in a run."""
     lookup = opened.lookup
-    snapshots = len(opened.run.manifest.snapshots)
-    return Vocabulary(lookup.classes, lookup.layers, lookup.cluster_layer, len(lookup.neuron_cluster), snapshots)
+    return Vocabulary(lookup.classes, lookup.layers, lookup.cluster_layer, len(lookup.neuron_cluster))
 
 
 def opening(opened: OpenRun) -> Selection:

@@ -8,7 +8,7 @@ import streamlit as st
 from neurocarto.dashboard import state
 from neurocarto.dashboard.components import copy_link
 from neurocarto.dashboard.loaders import OpenRun, run_folders
-from neurocarto.dashboard.selection import Selection, query_string
+from neurocarto.dashboard.selection import MAX_EDGES, Selection, query_string
 from neurocarto.views.lookup import Lookup
 
 _BOX = (
@@ -100,6 +100,30 @@ def class_caption(lookup: Lookup, name: str) -> str:
     if not name:
         return f"All images ({len(lookup.clusters):,} clusters)"
     return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} clusters)"
+
+
+def graph_filters(lookup: Lookup, selection: Selection) -> None:
+    """Show what thins the graph out: the least importance, with the count that remains, and edges per cluster."""
+    least, edges = st.columns(2)
+    low = 0.5 if selection.class_ else 0.0
+    found = lookup.importances(selection.class_).values()
+    count = sum(value >= selection.least for value in found)
+    st.session_state["nc_least"] = max(selection.least, low)
+    st.session_state["nc_edges"] = selection.edges
+    least.slider(
+        f"Least importance: {count:,} of {len(found):,} clusters pass",
+        low, 1.0, step=0.01, key="nc_least",
+        on_change=lambda: state.change(replace(state.current(), least=_above(st.session_state["nc_least"], low))),
+    )  # fmt: skip
+    edges.slider(
+        "Strongest edges of each cluster",
+        0, MAX_EDGES, key="nc_edges",
+        on_change=lambda: state.change(replace(state.current(), edges=st.session_state["nc_edges"])),
+    )  # fmt: skip
+
+
+def _above(value: float, low: float) -> float:
+    return 0.0 if value <= low else round(value, 2)
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:

@@ -28,6 +28,7 @@ def graph(
     *,
     class_: str = ALL_IMAGES,
     layers: tuple[str, ...] = (),
+    least: float = 0.0,
     per_layer: int = 6,
     per_node: int = 3,
 ) -> dict[str, Any]:
@@ -36,9 +37,11 @@ def graph(
     Rows run from the image (bottom) to the class (top). A node's size is the cluster's strength for the
     class, its picture the patch that most members share. An edge's width grows with the root of its
     influence, since a few are far stronger than the rest; inhibiting ones are dashed. The class is the
-    last node where influence on its output is known.
+    last node where influence on its output is known. least: importance below which clusters are left
+    out; per_node: edges kept of each node's strongest.
     """
-    strengths = lookup.strengths(class_)
+    passing = lookup.importances(class_)
+    strengths = {c: s for c, s in lookup.strengths(class_).items() if passing[c] >= least}
     rows = choose_clusters(lookup, strengths, layers, per_layer)
     edges = choose_edges(lookup.edges(class_), rows, per_node)
     rows = order_rows(rows, edges)

@@ -30,15 +30,21 @@ def highlight(
     clusters: Sequence[int] = (),
     neuron: int | None = None,
     lasso: Sequence[tuple[float, float]] = (),
+    show: str = "class",
 ) -> Highlight:
-    """Compute what stands out. A lasso goes before a neuron, and a neuron before clusters."""
+    """Compute what stands out. A lasso goes before a neuron, and a neuron before clusters.
+
+    show: whose neurons are the context, all of the layers' ("all"), the class's ("class") or only the selected
+    ones ("clusters").
+    """
     shown = in_layers(lookup, layers)
-    important = np.fromiter(lookup.strengths(class_), np.int64) if class_ != ALL_IMAGES else None
+    important = np.fromiter(lookup.strengths(class_), np.int64) if class_ != ALL_IMAGES and show == "class" else None
     context = shown if important is None else shown & np.isin(lookup.neuron_cluster, important)
     if lasso:
         selected = shown & points_in_polygon(lookup.places, lasso)
         found, counts = np.unique(lookup.neuron_cluster[selected], return_counts=True)
         order = np.argsort(-counts, kind="stable")
+        context = selected if show == "clusters" else context
         return Highlight(selected, context, tuple(int(c) for c in found[order] if c >= 0))
     chosen = list(clusters)
     selected = np.zeros(len(lookup.neuron_cluster), bool)
@@ -48,7 +54,7 @@ def highlight(
         if own >= 0 and own not in chosen:
             chosen.insert(0, own)
     selected |= np.isin(lookup.neuron_cluster, np.array(chosen, np.int64))
-    return Highlight(selected, context, tuple(chosen))
+    return Highlight(selected, selected if show == "clusters" else context, tuple(chosen))
 
 
 def in_layers(lookup: Lookup, layers: Sequence[str]) -> BoolArray:

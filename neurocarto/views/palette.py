@@ -9,6 +9,13 @@ import numpy as np
 RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 """Nine even steps of viridis."""
 SELECTED = {"light": "#d1495b", "dark": "#ff7a6b"}
+NEUTRAL = {"light": "#a8a8a8", "dark": "#6f6f6f"}
+"""For points to which a colour's question does not apply."""
+CATEGORIES = {
+    "light": ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#7a5a00", "#5c3d99"),
+    "dark": ("#4aa8e0", "#e69f00", "#2fc79a", "#e59cc4", "#8fd0f5", "#d6c25a", "#a98be0"),
+}
+"""Colours that tell neighbours apart, after Okabe and Ito (Color Universal Design, 2008); they have no order."""
 RANGE = {"light": (0.02, 0.80), "dark": (0.30, 1.0)}
 """The part of the ramp that stands out from the theme's background."""
 
@@ -23,5 +30,10 @@ def ramp(position: float) -> str:
 
 def layer_colours(layers: int, theme: str) -> list[str]:
     """Return one colour per layer, from the image to the class, for the theme `light` or `dark`."""
+    return ramp_colours(layers, theme)
+
+
+def ramp_colours(count: int, theme: str) -> list[str]:
+    """Return evenly spaced colours of the ramp, from low to high, that stand out from the theme's background."""
     low, high = RANGE[theme]
-    return [ramp(low + (high - low) * (index / max(layers - 1, 1))) for index in range(layers)]
+    return [ramp(low + (high - low) * (index / max(count - 1, 1))) for index in range(count)]

@@ -25,15 +25,14 @@ def figure(lookup: Lookup) -> dict[str, Any]:
     images) leave a gap.
     """
     colours = lookup.neuron_layer.astype(np.uint8 if len(lookup.layers) < 256 else np.int16)
-    layered = {"cmin": -0.5, "cmax": len(lookup.layers) - 0.5, "colorscale": colour_scale(len(lookup.layers), "light")}
     chart = go.Figure(
         [
             go.Scattergl(
                 x=lookup.places[:, 0],
                 y=lookup.places[:, 1],
-                marker={"size": _point_size(len(colours)), "opacity": 0.8, "color": colours, **layered},
+                marker={"size": _point_size(len(colours)), "opacity": 0.8, "color": colours},
             ),
-            go.Scattergl(marker={"size": _point_size(len(colours)) + 1, "opacity": 0.9, **layered}),
+            go.Scattergl(marker={"size": _point_size(len(colours)) + 1, "opacity": 0.9}),
             go.Scattergl(marker={"size": 9, "color": SELECTED["light"], "line": {"width": 1.2, "color": "#ffffff"}}),
             go.Scattergl(
                 marker={"size": 17, "symbol": "diamond", "color": SELECTED["light"], "line": {"width": 2.5}},
@@ -71,17 +70,8 @@ def captions(lookup: Lookup) -> dict[str, Any]:
         ],
         "clusters": base64.b64encode(lookup.neuron_cluster.astype("<i4").tobytes()).decode(),
         "labels": {str(cluster): lookup.label(int(cluster)) for cluster in lookup.clusters.index},
-        "scales": {theme: colour_scale(len(lookup.layers), theme) for theme in ("light", "dark")},
         "accent": SELECTED,
     }
-
-
-def colour_scale(layers: int, theme: str) -> list[list[float | str]]:
-    """Return a Plotly colour scale with one even band per layer."""
-    scale: list[list[float | str]] = []
-    for index, colour in enumerate(layer_colours(layers, theme)):
-        scale += [[index / layers, colour], [(index + 1) / layers, colour]]
-    return scale
 
 
 def bits(mask: BoolArray) -> str:

@@ -36,9 +36,16 @@ def test_views_change_the_selection(opened: OpenRun, chosen: list[Selection]) ->
     assert chosen[-1].is_empty
 
 
+def test_the_map_chooses_its_colours_and_whose_they_are(opened: OpenRun, chosen: list[Selection]) -> None:
+    linked.on_event(opened, {"kind": "choose", "name": "colour", "value": "rate"})
+    linked.on_event(opened, {"kind": "choose", "name": "show", "value": "all"})
+    assert (chosen[-1].colour, chosen[-1].show) == ("rate", "all")
+
+
 @pytest.mark.parametrize(
     "event",
     [{}, {"kind": "click"}, {"kind": "click", "cluster": 999}, {"kind": "click", "neuron": 10**6},
+     {"kind": "choose", "name": "colour", "value": "<b>"}, {"kind": "choose", "name": "class_", "value": "fish"},
      {"kind": "click", "neuron": "3"}, {"kind": "click", "cluster": True}],
 )  # fmt: skip
 def test_events_that_name_nothing_change_nothing(opened: OpenRun, chosen: list[Selection], event: dict) -> None:
@@ -72,6 +79,13 @@ def test_the_gallery_follows_the_selection(opened: OpenRun, selection: Selection
 def test_a_graph_is_named_by_all_that_it_shows(opened: OpenRun) -> None:
     versions = {
         linked.graph_version(opened, selection)
-        for selection in (Selection(), Selection(class_="a"), Selection(layers=("a",)), Selection(clusters=(1,)))
+        for selection in (
+            Selection(),
+            Selection(class_="a"),
+            Selection(layers=("a",)),
+            Selection(least=0.9),
+            Selection(edges=1),
+            Selection(clusters=(1,)),
+        )
     }
-    assert len(versions) == 3
+    assert len(versions) == 5

@@ -21,6 +21,11 @@ SELECTIONS: list[dict[str, object]] = [
     {"neuron": "9"},
     {"neuron": "39"},
     {"neuron": "38", "clusters": "1"},
+    {"colour": "importance", "class_": "birds", "show": "all"},
+    {"colour": "rate", "show": "clusters", "clusters": "3"},
+    {"colour": "cluster"},
+    {"class_": "birds", "min": "0.9", "edges": "0"},
+    {"class_": "birds", "min": "1"},
     {"lasso": "-9,-9_9,-9_9,9_-9,9"},
     {"lasso": "900,900_901,900_900,901"},
 ]
@@ -29,6 +34,7 @@ BROKEN: list[dict[str, object]] = [
     {"v": "99", "class_": "gone", "layer": "gone", "clusters": "7.9999.x", "neuron": "10000", "lasso": "1"},
     {"clusters": "9999", "class_": "birds"},
     {"neuron": "'; drop"},
+    {"colour": "ultraviolet"},
 ]
 
 
@@ -58,6 +64,17 @@ def test_filters_change_the_url_and_keep_each_other(visit: Visit) -> None:
     assert app.query_params["layer"] == "block1"
     assert app.query_params["clusters"] == "3"
     assert not app.exception
+
+
+def test_the_graphs_filters_change_the_selection_and_count_what_remains(visit: Visit) -> None:
+    app = visit(v="1", run="planted", class_="birds")
+    app.slider(key="nc_least").set_value(0.9).run()
+    app.slider(key="nc_edges").set_value(1).run()
+    assert (app.query_params["min"], app.query_params["edges"]) == ("0.9", "1")
+    # 27 scores, evenly from .40 to .99 in some order: 0.9 and more are the last four; important are those above .7.
+    assert app.slider(key="nc_least").label == "Least importance: 4 of 13 clusters pass"
+    app.slider(key="nc_least").set_value(1.0).run()
+    assert "No cluster passes importance 1.00" in str([element.proto for element in app.get("html")])
 
 
 def test_clear_selection_keeps_the_filters(visit: Visit) -> None:

@@ -9,10 +9,8 @@ from neurocarto.dashboard.selection import (
     COLOURS,
     MAX_CLUSTERS,
     MAX_EDGES,
-    MAX_STEPS,
     MAX_VERTICES,
     SHOWN,
-    TABS,
     Reading,
     Selection,
     Vocabulary,
@@ -37,16 +35,6 @@ selections = st.builds(
     colour=st.sampled_from(list(COLOURS)),
     show=st.sampled_from(list(SHOWN)),
     edges=st.integers(0, MAX_EDGES),
-    time=st.none() | numbers,
-    pictures=st.booleans(),
-    tab=st.sampled_from(TABS),
-    other=st.text(max_size=12),
-    label=st.text(max_size=12),
-    prediction=st.text(max_size=12),
-    k=st.integers(1, MAX_STEPS),
-    step=st.none() | numbers,
-    map_view=st.just(()) | st.tuples(coordinates, coordinates, coordinates, coordinates),
-    graph_view=st.just(()) | st.tuples(coordinates, coordinates, coordinates),
 )
 
 
@@ -71,8 +59,6 @@ def test_a_link_of_version_1_keeps_its_meaning() -> None:
     assert from_params({"v": ["1"]}).selection == Selection(
         run="", class_="", layers=(), clusters=(), neuron=None, lasso=(), least=0.0, colour="layer", show="class",
         edges=3,
-        time=None, pictures=True, tab="compare", other="", label="", prediction="", k=3, step=None, map_view=(),
-        graph_view=(),
     )  # fmt: skip
 
 
@@ -105,11 +91,6 @@ def test_mutilated_links_never_raise_and_never_lie(params: dict[str, list[str]])
         ({"min": ["nan"]}, "min 'nan' cannot be read"),
         ({"colour": ["red"]}, "colour 'red' cannot be read"),
         ({"edges": ["11"]}, "edges '11' cannot be read"),
-        ({"k": ["0"]}, "k '0' cannot be read"),
-        ({"pictures": ["maybe"]}, "pictures 'maybe' cannot be read"),
-        ({"map": ["1,2,3"]}, "map '1,2,3' cannot be read"),
-        ({"time": ["5"]}, "no snapshot 5"),
-        ({"other": ["gone"]}, "no class 'gone' to compare with"),
         ({"class": ["gone"]}, "no class 'gone'"),
         ({"layer": ["l1", "gone"]}, "no layer 'gone'"),
         ({"clusters": ["1.9"]}, "no cluster 9"),

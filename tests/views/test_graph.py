@@ -23,6 +23,15 @@ def test_nodes_are_the_important_clusters_with_their_picture_and_size(lookup: Lo
     assert all(low <= node["size"] <= high for node in clusters)
 
 
+def test_what_is_less_important_is_left_out_and_without_edges_only_clusters_remain(
+    lookup: Lookup, patches: Patches
+) -> None:
+    content = graph(lookup, patches, class_="birds", least=0.9, per_node=0)
+    expected = {cluster for cluster, score in lookup.importances("birds").items() if score >= 0.9}
+    assert {node["id"] for node in content["nodes"]} == expected
+    assert content["edges"] == []
+
+
 def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup, patches: Patches) -> None:
     content = graph(lookup, patches, class_="birds", per_layer=9)
     top = min(content["nodes"], key=lambda node: node["y"])

@@ -31,6 +31,16 @@ def test_where_a_polygon_starts_does_not_matter(polygon: list[tuple[float, float
     assert np.array_equal(points_in_polygon(points, polygon), points_in_polygon(points, turned))
 
 
+def test_what_is_shown_decides_the_context(lookup: Lookup) -> None:
+    def context(show: str) -> np.ndarray:
+        return highlight(lookup, class_="birds", clusters=(2,), layers=("block0",), show=show).context
+
+    important = np.isin(lookup.neuron_cluster, list(lookup.strengths("birds")))
+    np.testing.assert_array_equal(context("all"), lookup.neuron_layer == 0)
+    np.testing.assert_array_equal(context("class"), (lookup.neuron_layer == 0) & important)
+    np.testing.assert_array_equal(context("clusters"), lookup.neuron_cluster == 2)
+
+
 def test_simplifying_a_circle_keeps_its_area() -> None:
     angle = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     circle = list(zip(np.cos(angle).tolist(), np.sin(angle).tolist(), strict=True))

@@ -37,7 +37,11 @@ def publish(name: str, version: str, content: dict[str, Any]) -> None:
 
 
 def projection(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    """Show the published projection. Events: {kind: click, neuron, add}, {kind: lasso, polygon}, {kind: clear}."""
+    """Show the published projection in the published colours.
+
+    Events: {kind: click, neuron, add}, {kind: lasso, polygon}, {kind: clear},
+    {kind: choose, name: colour or show, value}.
+    """
     _mount("projection", {"version": version, **highlight}, on_event)
 
 

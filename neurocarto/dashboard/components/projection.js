@@ -27,7 +27,9 @@ class Projection {
       button("Fit", "Show the whole map", () => this.fit()));
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" },
       this.plot, this.ring, this.tip);
-    root.replaceChildren(tools, this.stage, this.legend, this.live);
+    this.selects = {};
+    this.choices = make("div", { class: "nc-choices" });
+    root.replaceChildren(this.choices, tools, this.stage, this.legend, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("blur", () => this.leave());
     this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; });
@@ -38,8 +40,11 @@ class Projection {
 
   async update(state) {
     this.state = state;
-    const [content] = await Promise.all([published("projection", state.version), loadScript("plotly.min.js")]);
+    const [content, colours] = await Promise.all([published("projection", state.version),
+      published("colours", state.colours), loadScript("plotly.min.js")]);
     if (this.state !== state) return;
+    this.colours = colours;
+    this.codes = new Int16Array(bytes(colours.codes).buffer);
     if (this.drawn !== state.version) await this.draw(content, state.version);
     await this.apply();
   }
@@ -55,7 +60,6 @@ class Projection {
     this.mode = "pan";
     const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
     await Plotly.newPlot(this.plot, data, { ...layout, dragmode: this.mode }, config);
-    this.drawLegend();
     this.plot.removeAllListeners?.("plotly_click");
     this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
     this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
@@ -70,7 +74,7 @@ class Projection {
     const bits = bytes(mask);
     const x = [], y = [], color = [];
     for (let i = 0; i < this.x.length; i++) {
-      if (hasBit(bits, i) && !Number.isNaN(this.x[i])) { x.push(this.x[i]); y.push(this.y[i]); color.push(this.layer[i]); }
+      if (hasBit(bits, i) && !Number.isNaN(this.x[i])) { x.push(this.x[i]); y.push(this.y[i]); color.push(this.codes[i]); }
     }
     return { x, y, color };
   }
@@ -88,7 +92,9 @@ class Projection {
     all.marker.opacity = state.context || chosen.x.length ? DIM.all : FULL.all;
     Object.assign(context, { x: standing.x, y: standing.y });
     Object.assign(context.marker, { color: standing.color, opacity: opacity.context });
-    for (const trace of [all, context]) trace.marker.colorscale = content.scales[look.name];
+    const scale = evenBands(this.colours[look.name]);
+    all.marker.color = this.codes;
+    for (const trace of [all, context]) Object.assign(trace.marker, { ...scale });
     Object.assign(selected, { x: chosen.x, y: chosen.y });
     const crowd = chosen.x.length > 400;
     selected.marker.color = accent;
@@ -104,6 +110,9 @@ class Projection {
     await Plotly.react(this.plot, [all, context, selected, neuron],
       { ...this.layout, dragmode: this.mode, shapes, selections: [], selectionrevision: (this.revision = (this.revision ?? 0) + 1),
         newselection: { line: { color: accent, width: 2, dash: "dot" } } });
+    this.drawLegend();
+    this.drawChoices();
+    this.root.dataset.colours = state.colours;
     this.root.dataset.highlighted = chosen.x.length;
     this.root.dataset.neuron = one >= 0 ? one : "";
     this.root.dataset.version = this.drawn;
@@ -113,12 +122,28 @@ class Projection {
   }
 
   drawLegend() {
-    const { layers } = this.content;
-    const bar = make("span", { class: "nc-ramp", role: "img", "aria-label": `Colour shows the layer, from ${layers[0].name} to ${layers.at(-1).name}` });
-    for (const layer of layers) {
-      bar.append(make("i", { style: `--light:${layer.light};--dark:${layer.dark}`, title: `${layer.name}: ${layer.neurons} neurons` }));
+    const { low, high, legend, light, dark } = this.colours;
+    const bar = make("span", { class: "nc-ramp", role: "img", "aria-label": `Colours: from ${low} to ${high}` });
+    for (const [code, title] of legend.entries()) {
+      bar.append(make("i", { style: `--light:${light[code]};--dark:${dark[code]}`, title }));
     }
-    this.legend.replaceChildren(make("span", {}, `early: ${layers[0].name}`), bar, make("span", {}, `late: ${layers.at(-1).name}`));
+    this.legend.replaceChildren(make("span", {}, low), bar, make("span", {}, high));
+  }
+
+  // Native selects: they bring their own keyboard and their own voice. Made once, so that they keep the focus.
+  drawChoices() {
+    for (const [name, [title, value, options]] of Object.entries(this.state.choices)) {
+      this.selects[name] ??= this.makeChoice(name, title, options);
+      this.selects[name].value = value;
+    }
+  }
+
+  makeChoice(name, title, options) {
+    const select = make("select", { "aria-label": title, "data-choice": name },
+      ...Object.entries(options).map(([key, text]) => new Option(`${title}: ${text}`, key)));
+    select.addEventListener("change", () => this.send({ kind: "choose", name, value: select.value }));
+    this.choices.append(select);
+    return select;
   }
 
   describe(i) {
@@ -224,6 +249,12 @@ class Projection {
     this.resizes.disconnect();
     if (this.drawn) Plotly.purge(this.plot);
   }
+}
+
+// A Plotly colour scale with one even band per code.
+function evenBands(colours) {
+  const n = colours.length;
+  return { cmin: -0.5, cmax: n - 0.5, colorscale: colours.flatMap((c, i) => [[i / n, c], [(i + 1) / n, c]]) };
 }
 
 // A lasso drawn slowly has thousands of corners; the server keeps the 32 that matter of at most `most`.
