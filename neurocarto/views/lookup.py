@@ -169,7 +169,11 @@ class Lookup:
 
     def has_output(self, class_: str) -> bool:
         """Return whether influence on the class's own output is known."""
-        return bool((self.edges(class_)["target"] < 0).any())
+        return class_ in self._with_output
+
+    @cached_property
+    def _with_output(self) -> frozenset[str]:
+        return frozenset(self.run.rows("influence", pc.field("target") < 0, ["class"])["class"])
 
     def edges(self, class_: str) -> pd.DataFrame:
         """Return the influence edges of a class (source, target, weight, low, high)."""
