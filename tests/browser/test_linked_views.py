@@ -1,5 +1,6 @@
 """Projection, graph and gallery change one selection, and all show it."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,16 @@ def test_a_second_visitor_sees_nothing_of_the_first_ones_selection(page: Page, v
     other = visit(server + START)
     settled(other)
     expect(other.locator(PROJECTION)).to_have_attribute("data-highlighted", "0")
+
+
+def test_choosing_colours_keeps_the_zoom_and_the_focus(page: Page) -> None:
+    before = axis_ranges(page)
+    page.get_by_role("button", name="Zoom in").first.click()
+    zoomed = axis_ranges(page)
+    assert zoomed != before
+    page.get_by_label("Colour by").focus()
+    page.get_by_label("Colour by").select_option("rate")
+    wait_for_parameter(page, "colour", "rate")
+    expect(page.locator(PROJECTION)).to_have_attribute("data-colours", re.compile(" rate "))
+    assert axis_ranges(page) == zoomed
+    expect(page.get_by_label("Colour by")).to_be_focused()
