@@ -18,6 +18,8 @@ from neurocarto.views.lookup import Lookup
 from neurocarto.views.palette import SELECTED
 from neurocarto.views.projection import bits
 
+CHOICES = {"colour": ("Colour by", COLOURS), "show": ("Show", SHOWN)}
+"""What one chooses on the map: the part of the selection, with its title and the kinds to choose from."""
 SHOWN_CLUSTERS, SHOWN_FULL, SHOWN_NEURONS = 12, 3, 12
 
 
@@ -49,8 +51,8 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
     )
     selection = state.current()
     components.publish("projection", opened.version, projection_data(opened))
-    colours = f"{opened.version} {selection.colour} {selection.class_ if selection.colour == 'importance' else ''}"
-    components.publish("colours", colours, colour_data(opened, selection.colour, selection.class_))
+    colours, content = colour_data(opened, selection.colour, selection.class_)
+    components.publish("colours", colours, content)
     components.projection(
         version=opened.version,
         highlight={
@@ -59,10 +61,7 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
             "neuron": selection.neuron,
             "lasso": selection.lasso,
             "colours": colours,
-            "choices": {
-                "colour": ("Colour by", selection.colour, COLOURS),
-                "show": ("Show", selection.show, SHOWN),
-            },
+            "choices": {name: (title, getattr(selection, name), kinds) for name, (title, kinds) in CHOICES.items()},
             "summary": summary(opened.lookup, selection, shown),
         },
         on_event=lambda event: on_event(opened, event),
@@ -78,21 +77,20 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
         "Click one to see its neurons on the map, Ctrl-click to add."
     )
     data = graph_data(opened, selection.class_, selection.layers, selection.least, selection.edges)
-    if not data["nodes"]:
+    if data["nodes"]:
+        version = graph_version(opened, selection)
+        components.publish("graph", version, data)
+        components.graph(
+            version=version,
+            highlight={
+                "clusters": shown.clusters,
+                "accent": SELECTED,
+                "summary": summary(lookup, selection, shown),
+            },
+            on_event=lambda event: on_event(opened, event),
+        )
+    else:
         widgets.empty(*no_clusters(lookup, selection))
-        widgets.graph_filters(lookup, selection)
-        return
-    version = graph_version(opened, selection)
-    components.publish("graph", version, data)
-    components.graph(
-        version=version,
-        highlight={
-            "clusters": shown.clusters,
-            "accent": SELECTED,
-            "summary": summary(lookup, selection, shown),
-        },
-        on_event=lambda event: on_event(opened, event),
-    )
     widgets.graph_filters(lookup, selection)
 
 
@@ -126,10 +124,10 @@ def on_event(opened: OpenRun, event: Event) -> None:
 
 
 def _choose(selection: Selection, event: Event) -> None:
-    if event.get("name") == "colour" and event.get("value") in COLOURS:
-        state.change(replace(selection, colour=str(event["value"])))
-    elif event.get("name") == "show" and event.get("value") in SHOWN:
-        state.change(replace(selection, show=str(event["value"])))
+    name, value = str(event.get("name")), str(event.get("value"))
+    if name in CHOICES and value in CHOICES[name][1]:
+        changed: dict[str, Any] = {name: value}
+        state.change(replace(selection, **changed))
 
 
 def _number(value: object) -> int:

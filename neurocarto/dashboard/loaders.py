@@ -72,9 +72,10 @@ def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
     return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
 
 
-def colour_data(opened: OpenRun, colour: str, class_: str) -> dict[str, Any]:
-    """Return what the map's colours are and mean, computed once."""
-    return _colours(opened.version, colour, class_ if colour == "importance" else "", opened)
+def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, dict[str, Any]]:
+    """Return a name for exactly these colours of the map, and what they are and mean, computed once."""
+    relevant = class_ if colour == "importance" else ""
+    return f"{opened.version} {colour} {relevant}", _colours(opened.version, colour, relevant, opened)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

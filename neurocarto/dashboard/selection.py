@@ -178,11 +178,12 @@ def _floats(text: str) -> tuple[float, ...]:
     return values
 
 
-def _up_to(most: int, least: int = 0) -> Callable[[str], int]:
+def _up_to(most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not least <= _number(text) <= most:
+        value = _number(text)
+        if value > most:
             raise ValueError(text)
-        return _number(text)
+        return value
 
     return read
 

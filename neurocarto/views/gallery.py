@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from neurocarto.views.lookup import Lookup, table_rows
-from neurocarto.views.palette import layer_colours
+from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
 
 QUALITY = {
@@ -25,7 +25,7 @@ class Gallery:
 
     def __init__(self, lookup: Lookup, patches: Patches, class_: str = "") -> None:
         self._lookup, self._patches, self._class = lookup, patches, class_
-        self._light, self._dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
+        self._light, self._dark = (ramp_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
         self._scores = {int(row.cluster): row for row in table_rows(lookup.important(class_))} if class_ else {}
 
     def clusters(self, clusters: Sequence[int], selected: Iterable[int] = ()) -> str:

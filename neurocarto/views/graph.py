@@ -11,7 +11,7 @@ from pyvis.network import Network
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions
 from neurocarto.views.lookup import Lookup, table_rows
-from neurocarto.views.palette import layer_colours
+from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
 
 ACROSS, DOWN = 118.0, 138.0
@@ -108,7 +108,7 @@ def _add_edges(network: Network, edges: pd.DataFrame) -> None:
 
 
 def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
-    light, dark = (layer_colours(len(lookup.layers), theme)[row.layer] for theme in ("light", "dark"))
+    light, dark = (ramp_colours(len(lookup.layers), theme)[row.layer] for theme in ("light", "dark"))
     return {
         "name": lookup.layers[row.layer],
         "shown": len(row.clusters),

@@ -44,16 +44,16 @@ def highlight(
         selected = shown & points_in_polygon(lookup.places, lasso)
         found, counts = np.unique(lookup.neuron_cluster[selected], return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        context = selected if show == "clusters" else context
-        return Highlight(selected, context, tuple(int(c) for c in found[order] if c >= 0))
-    chosen = list(clusters)
-    selected = np.zeros(len(lookup.neuron_cluster), bool)
-    if neuron is not None:
-        selected[neuron] = True
-        own = int(lookup.neuron_cluster[neuron])
-        if own >= 0 and own not in chosen:
-            chosen.insert(0, own)
-    selected |= np.isin(lookup.neuron_cluster, np.array(chosen, np.int64))
+        chosen = [int(c) for c in found[order] if c >= 0]
+    else:
+        chosen = list(clusters)
+        selected = np.zeros(len(lookup.neuron_cluster), bool)
+        if neuron is not None:
+            selected[neuron] = True
+            own = int(lookup.neuron_cluster[neuron])
+            if own >= 0 and own not in chosen:
+                chosen.insert(0, own)
+        selected |= np.isin(lookup.neuron_cluster, np.array(chosen, np.int64))
     return Highlight(selected, selected if show == "clusters" else context, tuple(chosen))
 
 

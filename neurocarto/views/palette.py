@@ -28,12 +28,7 @@ def ramp(position: float) -> str:
     return "#" + "".join(f"{round(float(value)):02x}" for value in channels)
 
 
-def layer_colours(layers: int, theme: str) -> list[str]:
-    """Return one colour per layer, from the image to the class, for the theme `light` or `dark`."""
-    return ramp_colours(layers, theme)
-
-
 def ramp_colours(count: int, theme: str) -> list[str]:
-    """Return evenly spaced colours of the ramp, from low to high, that stand out from the theme's background."""
+    """Return evenly spaced colours of the ramp, from low to high, that stand out from the theme `light` or `dark`."""
     low, high = RANGE[theme]
     return [ramp(low + (high - low) * (index / max(count - 1, 1))) for index in range(count)]

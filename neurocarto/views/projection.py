@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from neurocarto.views.lookup import BoolArray, Lookup
-from neurocarto.views.palette import SELECTED, layer_colours
+from neurocarto.views.palette import SELECTED
 
 TRACES = ("all", "context", "selected", "neuron")
 """Names of the traces, from the bottom to the top."""
@@ -61,13 +61,8 @@ def figure(lookup: Lookup) -> dict[str, Any]:
 def captions(lookup: Lookup) -> dict[str, Any]:
     """Return what names a point: the layers, each neuron's cluster, and the clusters' labels."""
     first = np.searchsorted(lookup.neuron_layer, np.arange(len(lookup.layers))).tolist()
-    count = np.bincount(lookup.neuron_layer, minlength=len(lookup.layers)).tolist()
-    light, dark = (layer_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
     return {
-        "layers": [
-            {"name": name, "first": first[i], "neurons": count[i], "light": light[i], "dark": dark[i]}
-            for i, name in enumerate(lookup.layers)
-        ],
+        "layers": [{"name": name, "first": first[i]} for i, name in enumerate(lookup.layers)],
         "clusters": base64.b64encode(lookup.neuron_cluster.astype("<i4").tobytes()).decode(),
         "labels": {str(cluster): lookup.label(int(cluster)) for cluster in lookup.clusters.index},
         "accent": SELECTED,

@@ -165,3 +165,6 @@ def test_choosing_colours_keeps_the_zoom_and_the_focus(page: Page) -> None:
     expect(page.locator(PROJECTION)).to_have_attribute("data-colours", re.compile(" rate "))
     assert axis_ranges(page) == zoomed
     expect(page.get_by_label("Colour by")).to_be_focused()
+    # One even band per colour: nine steps, and the neutral one.
+    scale = page.locator(PROJECTION).evaluate("root => root.view.plot.data[0].marker.colorscale.map(([at]) => at)")
+    assert scale == [edge / 10 for i in range(10) for edge in (i, i + 1)]

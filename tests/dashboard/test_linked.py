@@ -46,6 +46,7 @@ def test_the_map_chooses_its_colours_and_whose_they_are(opened: OpenRun, chosen:
     "event",
     [{}, {"kind": "click"}, {"kind": "click", "cluster": 999}, {"kind": "click", "neuron": 10**6},
      {"kind": "choose", "name": "colour", "value": "<b>"}, {"kind": "choose", "name": "class_", "value": "fish"},
+     {"kind": "choose", "name": ["colour"], "value": {}},
      {"kind": "click", "neuron": "3"}, {"kind": "click", "cluster": True}],
 )  # fmt: skip
 def test_events_that_name_nothing_change_nothing(opened: OpenRun, chosen: list[Selection], event: dict) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.palette import layer_colours, ramp
+from neurocarto.views.palette import ramp, ramp_colours
 from neurocarto.views.projection import TRACES, bits, captions, figure
 
 
@@ -40,7 +40,7 @@ def test_bits_hold_one_neuron_each_lowest_first(mask: list[bool]) -> None:
 
 
 def test_every_layer_has_a_colour_of_its_own() -> None:
-    assert len(set(layer_colours(17, "dark"))) == 17
+    assert len(set(ramp_colours(17, "dark"))) == 17
 
 
 def test_the_ramp_gets_lighter_with_depth() -> None:

@@ -94,7 +94,7 @@ class Projection {
     Object.assign(context.marker, { color: standing.color, opacity: opacity.context });
     const scale = evenBands(this.colours[look.name]);
     all.marker.color = this.codes;
-    for (const trace of [all, context]) Object.assign(trace.marker, { ...scale });
+    for (const trace of [all, context]) Object.assign(trace.marker, scale);
     Object.assign(selected, { x: chosen.x, y: chosen.y });
     const crowd = chosen.x.length > 400;
     selected.marker.color = accent;
