@@ -1,4 +1,4 @@
-"""Explore: the map of neurons, the cluster graph and example patches, linked by one selection."""
+"""Explore: the map of neurons, the cluster graph and the inspector, linked by one selection."""
 
 import streamlit as st
 
@@ -14,14 +14,9 @@ def draw(opened: OpenRun) -> None:
     left, right = st.columns(2)
     with left:
         linked.projection(opened, shown)
+        linked.inspector(opened, shown)
     with right:
         linked.graph(opened, shown)
-    st.markdown("##### Example patches")
-    st.caption(
-        "What the neurons respond to: the parts of the images on which they fire most strongly, strongest first. "
-        "Click a name to select it."
-    )
-    linked.gallery(opened, shown)
 
 
 open_page("explore", draw)

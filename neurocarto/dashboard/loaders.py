@@ -9,6 +9,7 @@ import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.store import Run, find_runs
+from neurocarto.views.cards import Cards
 from neurocarto.views.colouring import colouring
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
@@ -28,6 +29,7 @@ class OpenRun:
     version: str
     lookup: Lookup
     patches: Patches
+    cards: Cards
 
     @property
     def run(self) -> Run:
@@ -40,7 +42,7 @@ def run_folders() -> dict[str, Path]:
 
     A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
     """
-    extra = [Path(part) for part in os.environ.get("NEUROCARTO_RUNS", "").split(os.pathsep) if part]
+    extra = _folders("NEUROCARTO_RUNS")
     found: dict[str, Path] = {}
     for folder in find_runs([ROOT / "data", ROOT / "runs", *extra]):
         path = folder.resolve()
@@ -59,7 +61,14 @@ def open_run(name: str, folder: Path) -> OpenRun:
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _open(name: str, folder: str, changed: int) -> OpenRun:
     run = Run(folder)
-    return OpenRun(name, f"{run.manifest.run_id}-{changed}", Lookup(run), Patches(run))
+    lookup, patches = Lookup(run), Patches(run)
+    cards = Cards(lookup, patches, _folders("NEUROCARTO_IMAGES"))
+    return OpenRun(name, f"{run.manifest.run_id}-{changed}", lookup, patches, cards)
+
+
+def _folders(variable: str) -> list[Path]:
+    """The folders that an environment variable names."""
+    return [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
 def projection_data(opened: OpenRun) -> dict[str, Any]:
@@ -70,6 +79,21 @@ def projection_data(opened: OpenRun) -> dict[str, Any]:
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
     return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
+
+
+def index_data(opened: OpenRun) -> dict[str, Any]:
+    """Return what can be searched for in a run, computed once per run."""
+    return _index(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _index(version: str, _opened: OpenRun) -> dict[str, Any]:
+    lookup = _opened.lookup
+    return {
+        "classes": lookup.classes,
+        "clusters": [[cluster, lookup.label(cluster), layer] for cluster, layer in lookup.cluster_layer.items()],
+        "layers": [[layer.name, layer.channels] for layer in lookup.run.manifest.layers],
+    }
 
 
 def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,8 @@
-"""The words of the About page."""
+"""The app's longer words: the About page, and why a view is empty."""
 
+from neurocarto.dashboard.selection import Selection
 from neurocarto.runs.manifest import Manifest
+from neurocarto.views.lookup import Lookup
 
 METHOD = """
 ### What you see, and how it was made
@@ -62,3 +64,15 @@ def influence(manifest: Manifest) -> str:
         "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the "
         f"class's output. {how} Solid lines excite, dashed lines inhibit."
     )
+
+
+def no_clusters(lookup: Lookup, selection: Selection) -> tuple[str, str]:
+    """Return why the graph is empty and what to do."""
+    where = " in the chosen layers" if selection.layers else ""
+    if selection.least and lookup.importances(selection.class_):
+        return f"No cluster{where} passes importance {selection.least:.2f}", "Lower it, or choose another class."
+    if not selection.class_:
+        return f"No influence between clusters was measured{where}", "Choose a class, or all layers."
+    rate = float(lookup.run.manifest.settings.get("false_discovery_rate", 0.05))
+    advice = "Choose all layers or another class." if selection.layers else "Choose another class, or All images."
+    return f"No cluster is important for {selection.class_}{where} (false discovery rate {rate:.0%})", advice

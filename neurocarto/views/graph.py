@@ -52,7 +52,7 @@ def graph(
             _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
     if (edges["target"] == CLASS_OUTPUT).any():
         network.add_node(
-            CLASS_OUTPUT, label=wrapped(class_, 24), shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
+            CLASS_OUTPUT, label=wrapped(class_, 24), name=class_, shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
             font={"size": 18}, physics=False, title="",
         )  # fmt: skip
     else:
@@ -82,6 +82,8 @@ def _add_cluster(
         label=wrapped(lookup.label(cluster), 16),
         name=lookup.label(cluster),
         level=lookup.cluster_layer[cluster],
+        layer=lookup.layers[lookup.cluster_layer[cluster]],
+        **layer_colours(lookup, lookup.cluster_layer[cluster]),
         neurons=int(lookup.clusters["size"][cluster]),
         strength=round(float(strength), 4),
         x=place[0],
@@ -107,15 +109,18 @@ def _add_edges(network: Network, edges: pd.DataFrame) -> None:
         )
 
 
+def layer_colours(lookup: Lookup, layer: int) -> dict[str, str]:
+    """Return the colour of a layer in either theme."""
+    return {theme: ramp_colours(len(lookup.layers), theme)[layer] for theme in ("light", "dark")}
+
+
 def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
-    light, dark = (ramp_colours(len(lookup.layers), theme)[row.layer] for theme in ("light", "dark"))
     return {
         "name": lookup.layers[row.layer],
         "shown": len(row.clusters),
         "available": row.available,
         "y": -DOWN * level,
-        "light": light,
-        "dark": dark,
+        **layer_colours(lookup, row.layer),
         "last": level == levels - 1,
     }
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from neurocarto.records import ALL_IMAGES, important, layer_slices
 from neurocarto.runs.store import Run
 
+CLASS_MEANS = "class_means.npy"
 BoolArray = npt.NDArray[np.bool_]
-"""The name under which influence over all images is stored, and the class that means "no class"."""
 
 
 def table_rows(frame: pd.DataFrame) -> Iterator[Any]:
@@ -71,6 +71,12 @@ class Lookup:
     def images(self) -> pd.DataFrame:
         """The images' table, indexed by image."""
         return self.run.images.set_index("image")
+
+    @cached_property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Every pair of an image's label and what the network says of it."""
+        known = self.run.images[["label", "prediction"]].dropna().drop_duplicates()
+        return frozenset(zip(known["label"], known["prediction"], strict=True))
 
     @cached_property
     def cluster_layer(self) -> dict[int, int]:
@@ -141,8 +147,58 @@ class Lookup:
         own = slice(begin, end)
         return begin + np.lexsort((self._example_ranks[own], -self._example_activations[own]))[:count]
 
+    def mean_activation(self, neuron: int) -> float:
+        """Return a neuron's mean activation over all images."""
+        return float(self.run.neurons["mean_activation"].to_numpy()[neuron])
+
+    @cached_property
+    def _directions(self) -> npt.NDArray[np.float32]:
+        """The embedding with every neuron at distance 1; 0 where a neuron has no place."""
+        vectors = np.asarray(self.run.embedding, np.float32)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        directions: npt.NDArray[np.float32] = np.divide(
+            vectors, length, out=np.zeros_like(vectors), where=(length > 0) & ~self.silent[:, None]
+        )
+        return directions
+
+    def related(self, neuron: int, count: int = 10) -> list[tuple[int, float]]:
+        """Return the neurons nearest to one in the embedding, with their cosine, nearest first.
+
+        None where the neuron has no place. Time: one product with the whole embedding.
+        """
+        closeness = self._directions @ self._directions[neuron]
+        closeness[neuron] = -np.inf
+        nearest = np.argpartition(-closeness, min(count, len(closeness) - 1))[:count]
+        order = nearest[np.lexsort((nearest, -closeness[nearest]))]
+        return [(int(i), float(closeness[i])) for i in order if closeness[i] > 0]
+
+    def driving_classes(self, neuron: int, count: int = 5) -> list[tuple[str, float]]:
+        """Return the classes on whose images a neuron fires most, with its mean activation there, highest first.
+
+        Only classes above the neuron's mean over all images; none where the run does not hold means by class.
+        """
+        if CLASS_MEANS not in self.run.manifest.files:
+            return []
+        means = self.run.array("class_means")[:, neuron]
+        names = self.run.classes["class"].to_numpy()
+        overall = self.mean_activation(neuron)
+        best = np.argsort(-means, kind="stable")[:count]
+        return [(str(names[i]), float(means[i])) for i in best if means[i] > overall]
+
+    def needed_by(self, cluster: int) -> pd.DataFrame:
+        """Return the classes for which a cluster is important (class, score, q_value, effect), best first."""
+        table, _ = self._important
+        rows = table.iloc[self._cluster_rows.get(cluster, slice(0))]
+        return rows.sort_values("score", ascending=False, kind="stable")
+
+    @cached_property
+    def _cluster_rows(self) -> dict[int, npt.NDArray[np.int64]]:
+        table, _ = self._important
+        groups = table.groupby("cluster").indices
+        return {int(str(cluster)): np.asarray(rows) for cluster, rows in groups.items()}
+
     def important(self, class_: str) -> pd.DataFrame:
-        """Return a class's important clusters (cluster, score, q_value, effect), best first.
+        """Return a class's important clusters (class, cluster, score, q_value, effect), best first.
 
         Important: the q-value is within the run's false discovery rate and the score is above chance.
         """
@@ -160,7 +216,7 @@ class Lookup:
         table = self.run.rows("importance", within & (pc.field("score") > 0.5), columns)
         kept = important(table, rate).sort_values("rank", kind="stable")
         rows = {str(name): np.asarray(at) for name, at in kept.groupby("class", sort=False).indices.items()}
-        return kept[["cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
+        return kept[["class", "cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
 
     @cached_property
     def class_kinds(self) -> dict[str, str]:
