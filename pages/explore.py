@@ -11,12 +11,15 @@ def draw(opened: OpenRun) -> None:
     """Draw the page."""
     widgets.filters(opened)
     shown = linked.current_highlight(opened)
-    left, right = st.columns(2)
+    # Side by side on a wide screen; on others the inspector stands beneath the map (shell.py).
+    with st.container(key="nc_explore"):
+        left, middle, right = st.columns(3)
     with left:
         linked.projection(opened, shown)
-        linked.inspector(opened, shown)
-    with right:
+    with middle:
         linked.graph(opened, shown)
+    with right:
+        linked.inspector(opened, shown)
 
 
 open_page("explore", draw)

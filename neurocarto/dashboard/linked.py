@@ -30,11 +30,11 @@ def current_highlight(opened: OpenRun) -> Highlight:
 def projection(opened: OpenRun, shown: Highlight) -> None:
     """Show the projection with how to read it."""
     lookup, selection = opened.lookup, state.current()
-    silent, count = int(lookup.silent.sum()), len(lookup.silent)
+    silent = int(lookup.silent.sum())
     widgets.heading(
         "Map of neurons",
-        "Each point is a neuron; close points fire on the same images. Click, or draw a lasso, to select. "
-        + (f"{silent:,} of {count:,} never fired, or fired alike on all images, and have no point." if silent else ""),
+        "A point is a neuron; near ones fire on the same images. "
+        + (f"{silent:,} silent ones have no point." if silent else "Click, or draw a lasso, to select."),
     )
     components.publish("projection", opened.version, projection_data(opened))
     colours, content = colour_data(opened, selection.colour, selection.class_)
@@ -67,8 +67,7 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
     selection, lookup = state.current(), opened.lookup
     widgets.heading(
         "What the class relies on" if selection.class_ else "What it builds on what",
-        "Each picture is a cluster of neurons that detect the same; read upwards, from the image to the class. "
-        "Click one to see its neurons on the map, Ctrl-click to add.",
+        "Clusters of neurons that detect the same, from the image up to the class. Ctrl-click adds.",
     )
     data = graph_data(opened, selection.class_, selection.layers, selection.least, selection.edges)
     version = graph_version(opened, selection)
@@ -95,11 +94,11 @@ def graph_controls(lookup: Lookup, selection: Selection) -> dict[str, dict[str, 
     return {
         "min": {
             "min": low, "max": 1.0, "step": 0.01, "value": value,
-            "text": f"Importance from {value:.2f}: {count:,} of {len(found):,} clusters pass",
+            "text": f"Importance ≥ {value:.2f}: {count:,} of {len(found):,} clusters",
         },
         "edges": {
             "min": 0, "max": MAX_EDGES, "step": 1, "value": selection.edges,
-            "text": f"Strongest {selection.edges} edges of each cluster",
+            "text": f"Strongest {selection.edges} edges of each",
         },
     }  # fmt: skip
 
@@ -114,8 +113,7 @@ def inspector(opened: OpenRun, shown: Highlight) -> None:
     """Show what is known of what is selected."""
     widgets.heading(
         "Inspector",
-        "What the selected neurons respond to, what they are related to and who needs them. Click a name to go there, "
-        "a patch to see its whole image.",
+        "What the selection responds to, is related to and is needed for. Click names and patches.",
     )
     html = inspected.html(opened, state.current(), shown)
     components.gallery(html=html, on_event=lambda event: on_event(opened, event))

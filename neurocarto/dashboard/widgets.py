@@ -22,8 +22,7 @@ _BOX = (
 
 def heading(title: str, how: str) -> None:
     """Name a view, and say in one line what it shows and how to read it."""
-    st.markdown(f"##### {title}")
-    st.caption(how)
+    st.html(f'<h5 class="nc-heading">{escape(title)}</h5><p class="nc-how">{escape(how)}</p>')
 
 
 def notice(text: str) -> None:

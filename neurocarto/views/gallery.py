@@ -46,7 +46,7 @@ class Gallery:
             f'{self._evidence(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
         )
 
-    def neuron(self, neuron: int, patches: int = 24) -> str:
+    def neuron(self, neuron: int, patches: int = 14) -> str:
         """Return a neuron's card: statistics, the way to its cluster, and its strongest patches."""
         row, cluster = self._lookup.run.neurons.iloc[neuron], int(self._lookup.neuron_cluster[neuron])
         strip = self._strips.neuron(neuron, patches)

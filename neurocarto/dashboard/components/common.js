@@ -130,6 +130,7 @@ function fullScreenButton(root) {
 }
 
 // Native sliders: they bring their own keyboard and their own voice. Made once, so that they keep the focus.
+// A control without a range is a tick box.
 class Controls {
   constructor(choose) {
     this.root = make("div", { class: "nc-controls" });
@@ -139,20 +140,22 @@ class Controls {
 
   update(controls) {
     for (const [name, control] of Object.entries(controls)) {
-      if (!this.made.has(name)) this.make(name);
+      if (!this.made.has(name)) this.make(name, control);
       const { input, text } = this.made.get(name);
+      text.textContent = control.text;
+      if (input.type === "checkbox") { input.checked = control.value; continue; }
       for (const attribute of ["min", "max", "step"]) input.setAttribute(attribute, control[attribute]);
       if (document.activeElement !== input || !this.timer) input.value = control.value;
-      text.textContent = control.text;
       input.setAttribute("aria-valuetext", control.text);
     }
   }
 
-  make(name) {
-    const input = make("input", { type: "range", "data-choice": name });
+  make(name, { max }) {
+    const input = make("input", { type: max === undefined ? "checkbox" : "range", "data-choice": name });
     const text = make("span");
     input.addEventListener("change", () => {
       clearTimeout(this.timer);
+      if (input.type === "checkbox") { this.choose(name, input.checked ? "on" : "off"); return; }
       // Keys change a slider step by step: only where it comes to rest counts.
       this.timer = setTimeout(() => { this.timer = undefined; this.choose(name, input.value); }, 150);
     });
@@ -162,7 +165,7 @@ class Controls {
 }
 
 // The whole image behind a patch, with the box: a native dialog, which brings Escape and the focus.
-async function showImage(image, neuron) {
+async function showImage(root, image, neuron) {
   const html = await ask(`i:${image}:${neuron}`);
   if (!html) return;
   const dialog = make("dialog", { class: "nc nc-dialog", "aria-label": "The whole image" });
@@ -170,7 +173,7 @@ async function showImage(image, neuron) {
   dialog.append(button("Close", "Close", () => dialog.close()));
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => dialog.remove());
-  document.querySelector(".stApp").append(dialog);
+  root.parentElement.append(dialog);
   dialog.showModal();
 }
 

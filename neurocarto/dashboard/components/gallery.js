@@ -17,7 +17,7 @@ class Gallery {
 
   clicked(event) {
     const patch = event.target.closest("[data-image]");
-    if (patch) return showImage(patch.dataset.image, patch.dataset.of);
+    if (patch) return showImage(this.root, patch.dataset.image, patch.dataset.of);
     const target = event.target.closest("[data-cluster], [data-neuron], [data-class]");
     if (!target) return undefined;
     const add = event.ctrlKey || event.metaKey || event.shiftKey;

@@ -18,8 +18,8 @@ class Graph {
     this.controls = new Controls((name, value) => this.send({ kind: "choose", name, value }));
     root.replaceChildren(this.tools, this.stage, this.legend, this.controls.root, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
-    this.stage.addEventListener("focus", () => this.network?.redraw());
-    this.stage.addEventListener("blur", () => { this.tip.hidden = true; this.network?.redraw(); });
+    this.stage.addEventListener("focus", () => this.chosen && this.paintEdges());
+    this.stage.addEventListener("blur", () => { this.tip.hidden = true; if (this.chosen) this.paintEdges(); });
     this.stage.addEventListener("mouseleave", () => this.network && this.hover(undefined));
     this.resizes = new ResizeObserver(() => this.resized());
     this.resizes.observe(this.stage);
@@ -102,7 +102,7 @@ class Graph {
 
   edgeLook(edge, chosen, accent) {
     const { name, text } = this.look;
-    const focus = this.hovered ?? this.cursor;
+    const focus = this.hovered ?? this.focused();
     const lit = edge.from === focus || edge.to === focus || chosen.has(edge.from) || chosen.has(edge.to);
     const quiet = !lit && (chosen.size > 0 || focus !== undefined);
     const sign = edge.weight < 0 ? INHIBITING[name] : text;
@@ -164,9 +164,13 @@ class Graph {
     return false;
   }
 
+  // Where the keyboard is, while it is here.
+  focused() {
+    return document.activeElement === this.stage ? this.cursor : undefined;
+  }
+
   drawCursor(context) {
-    const focused = document.activeElement === this.stage ? this.cursor : undefined;
-    for (const [id, dash] of [[focused, [4, 3]], [this.lighted, []]]) {
+    for (const [id, dash] of [[this.focused(), [4, 3]], [this.lighted, []]]) {
       if (id === undefined || !this.byId.has(id) || this.isHidden(id)) continue;
       const { x, y, size = 24 } = this.byId.get(id);
       context.save();

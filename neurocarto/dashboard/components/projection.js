@@ -1,8 +1,9 @@
 
 const THUMB = 42;
-const MOST_WITH_THUMBS = 350;
+const MOST_WITH_THUMBS = 500;
+const TRAVEL = 700; // milliseconds from one map to the next
 const TRACES = ["all", "context", "related", "selected", "lit", "neuron"];
-const DIM = { all: 0.16, context: 0.28 };
+const DIM = { all: 0.14, context: 0.5 };
 const FULL = { all: 0.8, context: 0.9 };
 
 function decoded(values) {
@@ -28,10 +29,8 @@ class Projection {
       lasso: button("Lasso", "Lasso: draw around neurons to select them", () => this.setMode("lasso")),
       select: button("Box", "Box: draw a rectangle to select the neurons in it", () => this.setMode("select")),
     };
-    this.pictures = button("Pictures", "Patches instead of points where the map is zoomed in", () => (
-      this.choose("pictures", this.state.pictures ? "off" : "on")));
     const tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": "Projection" },
-      ...Object.values(this.modes), this.pictures,
+      ...Object.values(this.modes),
       button("+", "Zoom in", () => this.zoom(0.7)), button("−", "Zoom out", () => this.zoom(1 / 0.7)),
       button("Fit", "Show the whole map", () => this.fit()), fullScreenButton(root));
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" },
@@ -39,7 +38,7 @@ class Projection {
     this.selects = {};
     this.choices = make("div", { class: "nc-choices" });
     this.play = button("▶", "Play how the map came about", () => this.playMaps());
-    this.maps = new Controls((name, value) => this.choose(name, +value === this.state.fractions.length - 1 ? "" : value));
+    this.maps = new Controls((name, value) => this.choose(name, this.isLast(value) ? "" : value));
     this.maps.root.prepend(this.play);
     root.replaceChildren(make("div", { class: "nc-bar" }, this.choices, tools), this.stage, this.legend, this.maps.root, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
@@ -49,6 +48,10 @@ class Projection {
     this.resizes.observe(this.stage);
     this.unlight = onLight((cluster) => this.lit(cluster), this);
     onThemeChange(root, () => this.drawn && this.apply());
+  }
+
+  isLast(map) {
+    return Number(map) === this.state.fractions.length - 1;
   }
 
   async update(state) {
@@ -162,7 +165,6 @@ class Projection {
       control.title = control.disabled ? "Only on the last map, after all images" : control.getAttribute("aria-label");
     }
     if (!final && this.mode !== "pan") this.setMode("pan");
-    this.pictures.setAttribute("aria-pressed", this.state.pictures);
   }
 
   drawLegend() {
@@ -237,7 +239,8 @@ class Projection {
   async showMap(number, smoothly) {
     const { fractions } = this.state;
     const text = (i) => `Map after ${Math.round(fractions[i] * 100)} % of the images`;
-    this.maps.update({ map: { min: 0, max: fractions.length - 1, step: 1, value: number, text: text(number) } });
+    this.maps.update({ map: { min: 0, max: fractions.length - 1, step: 1, value: number, text: text(number) },
+      pictures: { value: this.state.pictures, text: "Patches when zoomed in" } });
     const known = this.at ?? fractions.length - 1;
     this.root.dataset.map = number;
     if (number === known) return;
@@ -251,12 +254,14 @@ class Projection {
     // What is seen stays where it is: else every step would choose its own range.
     await Plotly.relayout(this.plot, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] });
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const steps = calm || !smoothly ? 1 : this.x.length > 30000 ? 4 : 10;
+    const duration = calm || !smoothly ? 0 : TRAVEL, begin = performance.now();
     const start = { x: this.x, y: this.y }, run = (this.run = {});
     this.thumbs.replaceChildren();
-    for (let step = 1; step <= steps && this.run === run; step++) {
-      const share = (1 - Math.cos((Math.PI * step) / steps)) / 2;
-      [this.x, this.y] = ["x", "y"].map((axis) => (step === steps ? target[axis] : between(start[axis], target[axis], share)));
+    // As many frames as the machine draws in the time.
+    for (let passed = 0; passed < 1 && this.run === run;) {
+      passed = duration ? Math.min(1, (performance.now() - begin + 16) / duration) : 1;
+      const share = (1 - Math.cos(Math.PI * passed)) / 2;
+      [this.x, this.y] = ["x", "y"].map((axis) => (passed === 1 ? target[axis] : between(start[axis], target[axis], share)));
       const groups = TRACES.slice(1).map((name) => this.places(this.groups[name]));
       await Plotly.restyle(this.plot, { x: [this.x, ...groups.map((g) => g.x)], y: [this.y, ...groups.map((g) => g.y)] }, TRACES.map((_, i) => i));
       await new Promise(requestAnimationFrame);
@@ -274,7 +279,7 @@ class Projection {
       await this.showMap(i, true);
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
-    if (!this.playing) this.choose("map", this.at === count - 1 ? "" : String(this.at));
+    if (!this.playing) this.choose("map", this.isLast(this.at) ? "" : String(this.at));
     else if (this.state.snapshot !== null) this.choose("map", "");
     this.playing = false;
     this.play.textContent = "▶";
