@@ -13,24 +13,7 @@ from neurocarto.errors import RunError
 
 _SHELL, _PATH = "nc_shell", "nc_path"
 _ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
-_STYLE = """<style>
-.stMainBlockContainer { padding: 3.9rem clamp(1rem, 2vw, 2.5rem) 2rem; }
-.st-key-nc_explore [data-testid="stHorizontalBlock"] { display: grid; gap: 1rem 1.2rem; grid-template: auto 1fr / 1fr 1fr; }
-.st-key-nc_explore [data-testid="stColumn"] { width: auto; min-width: 0; }
-.st-key-nc_explore [data-testid="stColumn"]:nth-child(2) { grid-row: 1 / 3; grid-column: 2; position: sticky; top: 3.9rem; align-self: start; }
-@media (min-width: 1640px) {
-  .st-key-nc_explore [data-testid="stHorizontalBlock"] { grid-template: auto / 1fr 1fr 1fr; }
-  .st-key-nc_explore [data-testid="stColumn"]:nth-child(2) { grid-row: auto; }
-  .st-key-nc_explore [data-testid="stColumn"]:nth-child(1) { position: sticky; top: 3.9rem; align-self: start; }
-}
-@media (max-width: 760px) {
-  .st-key-nc_explore [data-testid="stHorizontalBlock"] { grid-template: none / 1fr; }
-  .st-key-nc_explore [data-testid="stColumn"]:nth-child(2) { grid-row: auto; grid-column: auto; position: static; }
-}
-.nc-heading { margin: 0; padding: 0; font-size: 1.1rem; font-weight: 600; }
-.nc-how { margin: 2px 0 0; font-size: .86rem; line-height: 1.4; opacity: .72; }
-</style>"""
-"""Streamlit's page leaves a third of a laptop's screen empty; the views need it."""
+_STYLE = f"<style>{(Path(__file__).parent / 'page.css').read_text(encoding='utf-8')}</style>"
 PAGES = {
     "explore": ("pages/explore.py", "Explore"),
     "cascade": ("pages/cascade.py", "Cascade"),

@@ -105,7 +105,8 @@ def weight(row: Any) -> str:
     span = f"{row.low:.2f} … {row.high:.2f}"
     sure = "" if row.low * row.high > 0 else "; uncertain, since its interval includes 0"
     return (
-        f'<span class="nc-value{" nc-unsure" if sure else ""}" title="{word}; interval {span}{sure}"><i class="nc-edge nc-edge-{kind}"></i>'
+        f'<span class="nc-value{" nc-unsure" if sure else ""}" title="{word}; interval {span}{sure}">'
+        f'<i class="nc-edge nc-edge-{kind}"></i>'
         f"{sign}{abs(row.weight):.2f} <small>({span})</small></span>"
     )
 
