@@ -164,6 +164,7 @@ def write_synthetic_run(
         {
             "embedding": rng.normal(size=(count, 8)).astype(np.float32) + centres[cluster].repeat(4, axis=1),
             "snapshots": (places + wobble).astype(np.float32),
+            "class_means": rng.uniform(0, 2, (len(classes), count)).astype(np.float32),
         },
         ((i, _picture(rng)) for i in range(images)),
     )

@@ -82,3 +82,40 @@ def test_edges_of_a_class_are_read_without_those_of_others(lookup: Lookup) -> No
     expected = run.influence[run.influence["class"] == "birds"].drop(columns="class").reset_index(drop=True)
     assert len(expected) < len(run.influence)
     assert found.equals(expected)
+
+
+def test_related_neurons_are_the_nearest_in_the_embedding(lookup: Lookup) -> None:
+    vectors = lookup.run.embedding.astype(np.float64)
+    vectors[lookup.silent] = 0
+    length = np.linalg.norm(vectors, axis=1)
+    for neuron in (0, 9, 77):
+        cosine = vectors @ vectors[neuron] / np.where(length > 0, length, np.inf) / length[neuron]
+        cosine[neuron] = -1
+        expected = np.argsort(-cosine)[:10]
+        found = lookup.related(neuron)
+        assert [i for i, _ in found] == expected.tolist()
+        np.testing.assert_allclose([value for _, value in found], cosine[expected], rtol=1e-4)
+
+
+def test_driving_classes_are_those_above_the_neurons_mean_highest_first(lookup: Lookup) -> None:
+    means = lookup.run.array("class_means")[:, 9]
+    found = lookup.driving_classes(9)
+    overall = lookup.mean_activation(9)
+    assert [value for _, value in found] == sorted(means[means > overall].tolist(), reverse=True)
+    assert all(means[lookup.classes.index(name)] == np.float32(value) for name, value in found)
+
+
+def test_a_run_without_means_by_class_names_no_driving_class(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(lookup.run.manifest.files, "class_means.npy")
+    assert lookup.driving_classes(9) == []
+
+
+def test_the_classes_that_need_a_cluster_are_those_it_is_important_for(lookup: Lookup) -> None:
+    for cluster in (0, 5, 26):
+        expected = {name for name in lookup.classes if cluster in set(lookup.important(name)["cluster"])}
+        assert set(lookup.needed_by(cluster)["class"]) == expected
+
+
+def test_pairs_are_what_labels_are_taken_for(lookup: Lookup) -> None:
+    images = lookup.run.images
+    assert lookup.pairs == frozenset(zip(images["label"], images["prediction"], strict=True))
