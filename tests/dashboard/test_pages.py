@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.conftest import ROOT, Visit
 
-PAGES = ["", "explore", "about"]
+PAGES = ["", "explore", "cascade", "about"]
 SELECTIONS: list[dict[str, object]] = [
     {},
     {"v": "1"},
