@@ -18,6 +18,8 @@ def on_event(opened: OpenRun, event: Event) -> None:
     """Change the selection as a view asks; events that name nothing that exists change nothing."""
     selection, lookup = state.current(), opened.lookup
     kind, add = event.get("kind"), bool(event.get("add"))
+    if kind == "click" and event.get("page") in PAGES:
+        kind = "select"  # what leads to another page is to be seen there, never to be toggled off
     cluster, neuron, name = _number(event.get("cluster")), _number(event.get("neuron")), event.get("name")
     if kind == "clear":
         state.change(selection.cleared())

@@ -10,6 +10,7 @@ import streamlit as st
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.store import Run, find_runs
 from neurocarto.views.cards import Cards
+from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
@@ -117,3 +118,14 @@ def _graph(
     version: str, class_: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
 ) -> dict[str, Any]:
     return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers, least=least, per_node=edges)
+
+
+def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[Cascade, dict[str, Any]]:
+    """Return the cascade of a cluster and what the component draws of it, computed once."""
+    return _cascade(opened.version, start, class_, count, opened)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
+    found = cascade(_opened.lookup, start, class_, count)
+    return found, flow(_opened.lookup, _opened.patches, found)

@@ -49,15 +49,12 @@ def graph(
     places = positions(rows, ACROSS, DOWN)
     for row in rows:
         for cluster in row.clusters:
-            _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
+            add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
     if (edges["target"] == CLASS_OUTPUT).any():
-        network.add_node(
-            CLASS_OUTPUT, label=wrapped(class_, 24), name=class_, shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
-            font={"size": 18}, physics=False, title="",
-        )  # fmt: skip
+        add_output(network, class_, (0.0, -DOWN * len(rows)))
     else:
         edges = edges[edges["target"] != CLASS_OUTPUT]
-    _add_edges(network, edges)
+    add_edges(network, edges, edges["weight"].abs())
     nodes, links, *_ = network.get_network_data()
     return {
         "nodes": nodes,
@@ -68,9 +65,10 @@ def graph(
     }
 
 
-def _add_cluster(
+def add_cluster(
     network: Network, lookup: Lookup, patches: Patches, cluster: int, strength: float, place: tuple[float, float]
 ) -> None:
+    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units."""
     low, high = NODE_SIZES
     look: dict[str, Any] = {"shape": "square"}
     for row in table_rows(lookup.cluster_examples(cluster, 1)):
@@ -95,15 +93,24 @@ def _add_cluster(
     )
 
 
-def _add_edges(network: Network, edges: pd.DataFrame) -> None:
+def add_output(network: Network, class_: str, place: tuple[float, float]) -> None:
+    """Add a class's own output as a box with its name."""
+    network.add_node(
+        CLASS_OUTPUT, label=wrapped(class_, 24), name=class_, shape="box", x=place[0], y=place[1], margin=12,
+        font={"size": 18}, physics=False, title="",
+    )  # fmt: skip
+
+
+def add_edges(network: Network, edges: pd.DataFrame, strengths: pd.Series) -> None:
+    """Add edges as wide as the root of their strengths; those of negative weight are dashed."""
     low, high = EDGE_WIDTHS
-    strongest = float(edges["weight"].abs().max()) if len(edges) else 1.0
-    for row in table_rows(edges):
+    strongest = float(strengths.max()) if len(edges) else 1.0
+    for row, strength in zip(table_rows(edges), strengths, strict=True):
         network.add_edge(
             int(row.source),
             int(row.target),
             weight=float(row.weight),
-            width=round(low + (high - low) * math.sqrt(abs(float(row.weight)) / (strongest or 1.0)), 2),
+            width=round(low + (high - low) * math.sqrt(float(strength) / (strongest or 1.0)), 2),
             dashes=[6, 5] if row.weight < 0 else False,
             title="",
         )
@@ -125,8 +132,11 @@ def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
     }
 
 
-def options() -> dict[str, Any]:
-    """Return vis-network's options: places are computed, so nothing moves by itself or by dragging."""
+def options(direction: str = "vertical") -> dict[str, Any]:
+    """Return vis-network's options: places are computed, so nothing moves by itself or by dragging.
+
+    direction: in which edges leave and arrive, `vertical` or `horizontal`.
+    """
     content: dict[str, Any] = json.loads(
         """{
         "physics": {"enabled": false},
@@ -134,11 +144,12 @@ def options() -> dict[str, Any]:
                         "zoomSpeed": 0.5},
         "nodes": {"shapeProperties": {"useBorderWithImage": true, "interpolation": true}, "borderWidth": 2,
                   "font": {"size": 12.5, "vadjust": 0, "multi": false}, "chosen": false},
-        "edges": {"smooth": {"enabled": true, "type": "cubicBezier", "forceDirection": "vertical", "roundness": 0.35},
+        "edges": {"smooth": {"enabled": true, "type": "cubicBezier", "roundness": 0.35},
                   "arrows": {"to": {"enabled": true, "scaleFactor": 0.4}}, "chosen": false,
                   "arrowStrikethrough": false}
     }"""
     )
+    content["edges"]["smooth"]["forceDirection"] = direction
     return content
 
 

@@ -102,12 +102,12 @@ def weight(row: Any) -> str:
     """Return an influence with its sign in words and shape, and its interval."""
     sign, word = ("−", "inhibits") if row.weight < 0 else ("+", "excites")
     kind = "minus" if row.weight < 0 else "plus"
-    span = f"{row.low:.2f} … {row.high:.2f}"
+    span = f"{row.low:.2g} … {row.high:.2g}".replace("-", "−")
     sure = "" if row.low * row.high > 0 else "; uncertain, since its interval includes 0"
     return (
         f'<span class="nc-value{" nc-unsure" if sure else ""}" title="{word}; interval {span}{sure}">'
         f'<i class="nc-edge nc-edge-{kind}"></i>'
-        f"{sign}{abs(row.weight):.2f} <small>({span})</small></span>"
+        f"{sign}{abs(row.weight):.2g} <small>({span})</small></span>"
     )
 
 

@@ -223,6 +223,13 @@ class Lookup:
         """Where each class comes from: `label` or `prediction`."""
         return dict(zip(self.run.classes["class"], self.run.classes["kind"], strict=True))
 
+    @cached_property
+    def outputs(self) -> dict[str, int]:
+        """How many of the network's outputs mean each class."""
+        return {
+            name: len(own) for name, own in zip(self.run.classes["class"], self.run.classes["outputs"], strict=True)
+        }
+
     def has_output(self, class_: str) -> bool:
         """Return whether influence on the class's own output is known."""
         return class_ in self._with_output
@@ -237,6 +244,11 @@ class Lookup:
             columns = ["source", "target", "weight", "low", "high"]
             self._edges[class_] = self.run.rows("influence", pc.field("class") == class_, columns)
         return self._edges[class_]
+
+    def measured_for(self, cluster: int) -> list[str]:
+        """Return the classes for which a cluster's influence was measured, in either direction; "" for all images."""
+        touched = (pc.field("source") == cluster) | (pc.field("target") == cluster)
+        return list(dict.fromkeys(self.run.rows("influence", touched, ["class"])["class"]))
 
     def importances(self, class_: str) -> dict[int, float]:
         """Return the clusters that matter for a class with their importance as it is shown, the most important first.

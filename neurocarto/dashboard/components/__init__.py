@@ -81,6 +81,11 @@ def graph(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event]
     _mount("graph", {"version": version, **highlight}, on_event)
 
 
+def cascade(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
+    """Show the published cascade. Events: {kind: select, cluster, page}, {kind: choose, name, value}, {kind: clear}."""
+    _mount("cascade", {"version": version, **highlight}, on_event)
+
+
 def gallery(*, html: str, on_event: Callable[[Event], None]) -> None:
     """Show cards (escaped HTML). Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}."""
     _mount("gallery", {"html": html}, on_event)

@@ -2,16 +2,23 @@ const INHIBITING = { light: "#6a4c93", dark: "#c3a6ff" };
 const isOutput = (id) => id < 0;
 
 class Graph {
+  get words() {
+    return {
+      name: "Cluster graph", home: "Top", homeHint: "Go to the last layers, at a readable size", fitHint: "Show all layers",
+      keys: "Enter selects, Control and Enter adds", legend: "wider: stronger in its layer · larger picture: more important",
+    };
+  }
+
   constructor(root) {
     this.root = root;
     this.channel = "graph";
     this.canvas = make("div", { class: "nc-canvas" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
     this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
-    this.tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": "Cluster graph" },
+    this.tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": this.words.name },
       button("+", "Zoom in", () => this.zoom(1.35)), button("−", "Zoom out", () => this.zoom(1 / 1.35)),
-      button("Top", "Go to the last layers, at a readable size", () => { this.moved = false; this.start(); }),
-      button("Fit", "Show all layers", () => this.fit()), fullScreenButton(root));
+      button(this.words.home, this.words.homeHint, () => { this.moved = false; this.start(); }),
+      button("Fit", this.words.fitHint, () => this.fit()), fullScreenButton(root));
     this.empty = make("div", { class: "nc-empty", role: "status", hidden: "" });
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" }, this.canvas, this.empty, this.tip);
     this.legend = make("div", { class: "nc-legend" });
@@ -77,14 +84,19 @@ class Graph {
     this.root.dataset.version = this.drawn;
     this.root.dataset.nodes = this.byId.size;
     this.root.dataset.highlighted = [...chosen].join(" ");
-    this.stage.setAttribute("aria-label", `Cluster graph; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
-      "Enter selects, Control and Enter adds, plus and minus zoom, 0 shows everything.");
+    this.stage.setAttribute("aria-label", `${this.words.name}; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
+      `${this.words.keys}, plus and minus zoom, 0 shows everything.`);
+  }
+
+  // Whether what is not selected steps back.
+  get recedes() {
+    return this.chosen?.size > 0;
   }
 
   nodeLook(node, chosen, accent) {
     const { text, background, font, name } = this.look;
     const selected = chosen.has(node.id);
-    const faded = chosen.size > 0 && !selected && !isOutput(node.id);
+    const faded = this.recedes && !selected && !isOutput(node.id);
     const border = selected ? accent : isOutput(node.id) ? text : node[name];
     return {
       id: node.id,
@@ -104,7 +116,7 @@ class Graph {
     const { name, text } = this.look;
     const focus = this.hovered ?? this.focused();
     const lit = edge.from === focus || edge.to === focus || chosen.has(edge.from) || chosen.has(edge.to);
-    const quiet = !lit && (chosen.size > 0 || focus !== undefined);
+    const quiet = !lit && (this.recedes || focus !== undefined);
     const sign = edge.weight < 0 ? INHIBITING[name] : text;
     const touched = chosen.has(edge.from) || chosen.has(edge.to);
     return { id: edge.id, color: { color: touched ? accent : sign, opacity: quiet ? 0.1 : lit ? 0.85 : 0.38 } };
@@ -150,7 +162,7 @@ class Graph {
 
   // A veil instead of transparency: through a transparent picture one would see the edges behind it.
   drawVeils(context) {
-    if (!this.chosen?.size) return;
+    if (!this.recedes) return;
     context.save();
     context.fillStyle = fade(this.look.background, 0.62);
     for (const { id, x, y, size } of this.byId.values()) {
@@ -186,7 +198,7 @@ class Graph {
     const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
     const note = missing ? [make("strong", {}, `${missing} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
     this.legend.replaceChildren(...edge("plus", "excites"), ...edge("minus", "inhibits"),
-      make("span", {}, "wider: stronger in its layer · larger picture: more important"), ...note);
+      make("span", {}, this.words.legend), ...note);
   }
 
   // Tall graphs open at their top, where the class is, at a size that can be read.
@@ -276,7 +288,7 @@ class Graph {
     const places = [...this.byId.values()].filter((node) => !this.isHidden(node.id));
     if (!places.length) return;
     const from = this.byId.get(this.cursor);
-    const next = from ? nearest(places, from, key) : places.reduce((a, b) => (b.y < a.y ? b : a));
+    const next = from ? this.next(places, from, key) : this.first(places);
     if (!next) return;
     this.cursor = next.id;
     this.live.textContent = this.describe(next.id).join(", ");
@@ -286,6 +298,14 @@ class Graph {
     const { x, y } = this.network.canvasToDOM(next);
     showCard(this.tip, this.stage, { x: x + 20, y }, isOutput(next.id) ? undefined : `c:${next.id}`, this.describe(next.id));
     this.network.redraw();
+  }
+
+  first(places) {
+    return places.reduce((a, b) => (b.y < a.y ? b : a));
+  }
+
+  next(places, from, key) {
+    return nearest(places, from, key);
   }
 
   reveal(node) {
