@@ -49,28 +49,32 @@ def graph(
     places = positions(rows, ACROSS, DOWN)
     for row in rows:
         for cluster in row.clusters:
-            _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
+            add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
     if (edges["target"] == CLASS_OUTPUT).any():
-        network.add_node(
-            CLASS_OUTPUT, label=wrapped(class_, 24), name=class_, shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
-            font={"size": 18}, physics=False, title="",
-        )  # fmt: skip
+        add_output(network, class_, (0.0, -DOWN * len(rows)))
     else:
         edges = edges[edges["target"] != CLASS_OUTPUT]
-    _add_edges(network, edges)
+    add_edges(network, edges, edges["weight"].abs())
     nodes, links, *_ = network.get_network_data()
     return {
         "nodes": nodes,
         "edges": links,
         "options": options(),
-        "rows": [_band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
+        "rows": [band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
         "down": DOWN,
     }
 
 
-def _add_cluster(
-    network: Network, lookup: Lookup, patches: Patches, cluster: int, strength: float, place: tuple[float, float]
+def add_cluster(
+    network: Network,
+    lookup: Lookup,
+    patches: Patches,
+    cluster: int,
+    strength: float,
+    place: tuple[float, float],
+    **more: Any,
 ) -> None:
+    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units; more: of the node's data."""
     low, high = NODE_SIZES
     look: dict[str, Any] = {"shape": "square"}
     for row in table_rows(lookup.cluster_examples(cluster, 1)):
@@ -92,18 +96,28 @@ def _add_cluster(
         physics=False,
         title="",
         **look,
+        **more,
     )
 
 
-def _add_edges(network: Network, edges: pd.DataFrame) -> None:
+def add_output(network: Network, class_: str, place: tuple[float, float], node: int = CLASS_OUTPUT) -> None:
+    """Add a class's own output as a box with its name. node: a negative number."""
+    network.add_node(
+        node, label=wrapped(class_, 24), name=class_, shape="box", x=place[0], y=place[1], margin=12,
+        font={"size": 18}, physics=False, title="",
+    )  # fmt: skip
+
+
+def add_edges(network: Network, edges: pd.DataFrame, strengths: pd.Series) -> None:
+    """Add edges as wide as the root of their strengths; those of negative weight are dashed."""
     low, high = EDGE_WIDTHS
-    strongest = float(edges["weight"].abs().max()) if len(edges) else 1.0
-    for row in table_rows(edges):
+    strongest = float(strengths.max()) if len(edges) else 1.0
+    for row, strength in zip(table_rows(edges), strengths, strict=True):
         network.add_edge(
             int(row.source),
             int(row.target),
             weight=float(row.weight),
-            width=round(low + (high - low) * math.sqrt(abs(float(row.weight)) / (strongest or 1.0)), 2),
+            width=round(low + (high - low) * math.sqrt(float(strength) / (strongest or 1.0)), 2),
             dashes=[6, 5] if row.weight < 0 else False,
             title="",
         )
@@ -114,7 +128,8 @@ def layer_colours(lookup: Lookup, layer: int) -> dict[str, str]:
     return {theme: ramp_colours(len(lookup.layers), theme)[layer] for theme in ("light", "dark")}
 
 
-def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+def band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+    """Return a row's band: its layer with the counts."""
     return {
         "name": lookup.layers[row.layer],
         "shown": len(row.clusters),
