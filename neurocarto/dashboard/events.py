@@ -33,6 +33,8 @@ def on_event(opened: OpenRun, event: Event) -> None:
         state.change(replace(selection.cleared(), clusters=(cluster,) if cluster >= 0 else (), neuron=_or_none(neuron)))
     elif kind == "compare" and all(event.get(end) in lookup.classes for end in ("first", "second")):
         state.change(replace(selection, class_=event["first"], other=event["second"]))
+    elif kind == "confusion" and (pair := (str(event.get("label")), str(event.get("prediction")))) in lookup.pairs:
+        state.change(replace(selection, confusion=pair))
     elif kind == "click" and cluster in lookup.cluster_layer:
         state.change(selection.with_cluster(cluster, add))
     elif kind == "click" and 0 <= neuron < len(lookup.neuron_cluster):

@@ -12,6 +12,8 @@ from neurocarto.runs.store import Run, find_runs
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
+from neurocarto.views.comparison import Kinship, matrix
+from neurocarto.views.comparison_graph import comparison_graph
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
@@ -129,3 +131,37 @@ def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[
 def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
     found = cascade(_opened.lookup, start, class_, count)
     return found, flow(_opened.lookup, _opened.patches, found)
+
+
+def kinship(opened: OpenRun) -> Kinship:
+    """Return how alike a run's classes are, computed once per run."""
+    return _kinship(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _kinship(version: str, _opened: OpenRun) -> Kinship:
+    return Kinship.of(_opened.lookup)
+
+
+def matrix_data(opened: OpenRun) -> dict[str, Any]:
+    """Return the matrix of a run's classes, computed once per run."""
+    return _matrix(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _matrix(version: str, _opened: OpenRun) -> dict[str, Any]:
+    return matrix(_opened.lookup, kinship(_opened))
+
+
+def comparison_data(
+    opened: OpenRun, first: str, second: str, layers: tuple[str, ...], least: float, edges: int
+) -> dict[str, Any]:
+    """Return the graph of two classes over some layers, computed once."""
+    return _comparison(opened.version, first, second, layers, least, edges, opened)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _comparison(
+    version: str, first: str, second: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
+) -> dict[str, Any]:
+    return comparison_graph(_opened.lookup, _opened.patches, first, second, layers=layers, least=least, per_node=edges)

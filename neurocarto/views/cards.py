@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.patches import Patches
 from neurocarto.views.projection import maps
@@ -24,7 +25,8 @@ class Cards:
     """Answers the questions of the views about one run.
 
     `n:7` and `c:7`: the card of neuron or cluster 7; `t:7`: a thumbnail of neuron 7, as a data URI; `i:5:7`: the whole
-    image 5 with the box of neuron 7; `maps`: the maps after a part of the images.
+    image 5 with the box of neuron 7; `w:5`: image 5 alone; `p:1:2`: classes 1 and 2 side by side; `maps`: the maps
+    after a part of the images.
     """
 
     def __init__(self, lookup: Lookup, patches: Patches, originals: Sequence[Path] = ()) -> None:
@@ -36,11 +38,14 @@ class Cards:
         kind, *rest = question.split(":")
         numbers = [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else -1 for part in rest]
         neurons, clusters = range(len(self._lookup.neuron_cluster)), self._lookup.cluster_layer
+        classes = range(len(self._lookup.classes))
         known: dict[str, tuple[Callable[..., Any], list[Container[int]]]] = {
             "n": (self._neuron, [neurons]),
             "t": (self._thumb, [neurons]),
             "c": (self._cluster, [clusters]),
             "i": (self._image, [self._lookup.images.index, neurons]),
+            "w": (self._image, [self._lookup.images.index]),
+            "p": (self._pair, [classes, classes]),
             "maps": (lambda: maps(self._lookup), []),
         }
         reply, there = known.get(kind, (None, []))
@@ -68,11 +73,21 @@ class Cards:
             return self._patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), THUMB)
         return None
 
-    def _image(self, image: int, neuron: int) -> str:
+    def _pair(self, first: int, second: int) -> str:
+        names = self._lookup.classes[first], self._lookup.classes[second]
+        groups = compared(self._lookup, *names)
+        counts = {name: f"{len(groups[name]):,}" for name in GROUPS}
+        lines = [
+            f"{counts[BOTH]} clusters shared",
+            *(f"{counts[group]} only of {name}" for group, name in zip((FIRST, SECOND), names, strict=True)),
+        ]
+        best = groups[BOTH]["cluster"].tolist()[:MEMBER_PATCHES]
+        return _card(" · ".join(names), lines, ["".join(self._strips.cluster(c, 1, HOVERED) for c in best)])
+
+    def _image(self, image: int, neuron: int | None = None) -> str:
         lookup = self._lookup
         row: Any = lookup.images.loc[image]
-        found = lookup.examples(neuron, len(lookup.images))
-        example = next(table_rows(found[found["image"] == image]), None)
+        example = None if neuron is None else self._example(image, neuron)
         frame = "" if example is None else _frame(example, int(row["width"]), int(row["height"]))
         uri = self._original(str(row["path"])) or self._preview(image)
         picture = (
@@ -82,14 +97,20 @@ class Cards:
         facts = {
             "Label": row["label"] if isinstance(row["label"], str) else "none",
             "Network says": f"{row['prediction']}{sure}" if isinstance(row["prediction"], str) else "nothing",
-            "Neuron": lookup.neuron_name(neuron),
-            "Activation": f"{example.activation:.3g}, strongest in the box" if example else "not among its strongest",
-            "File": f"{row['path']}, {row['width']} × {row['height']} px",
         }
+        if neuron is not None:
+            fires = f"{example.activation:.3g}, strongest in the box" if example else "not among its strongest"
+            facts |= {"Neuron": lookup.neuron_name(neuron), "Activation": fires}
+        facts["File"] = f"{row['path']}, {row['width']} × {row['height']} px"
         listed = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
         return (
             f'<figure><div class="nc-whole">{picture}{frame}</div><figcaption><dl>{listed}</dl></figcaption></figure>'
         )
+
+    def _example(self, image: int, neuron: int) -> Any:
+        """Where a neuron fires on an image, None where that is no example of it."""
+        found = self._lookup.examples(neuron, len(self._lookup.images))
+        return next(table_rows(found[found["image"] == image]), None)
 
     def _preview(self, image: int) -> str | None:
         data = self._lookup.run.preview(image)

@@ -60,15 +60,21 @@ def graph(
         "nodes": nodes,
         "edges": links,
         "options": options(),
-        "rows": [_band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
+        "rows": [band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
         "down": DOWN,
     }
 
 
 def add_cluster(
-    network: Network, lookup: Lookup, patches: Patches, cluster: int, strength: float, place: tuple[float, float]
+    network: Network,
+    lookup: Lookup,
+    patches: Patches,
+    cluster: int,
+    strength: float,
+    place: tuple[float, float],
+    **more: Any,
 ) -> None:
-    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units."""
+    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units; more: of the node's data."""
     low, high = NODE_SIZES
     look: dict[str, Any] = {"shape": "square"}
     for row in table_rows(lookup.cluster_examples(cluster, 1)):
@@ -90,13 +96,14 @@ def add_cluster(
         physics=False,
         title="",
         **look,
+        **more,
     )
 
 
-def add_output(network: Network, class_: str, place: tuple[float, float]) -> None:
-    """Add a class's own output as a box with its name."""
+def add_output(network: Network, class_: str, place: tuple[float, float], node: int = CLASS_OUTPUT) -> None:
+    """Add a class's own output as a box with its name. node: a negative number."""
     network.add_node(
-        CLASS_OUTPUT, label=wrapped(class_, 24), name=class_, shape="box", x=place[0], y=place[1], margin=12,
+        node, label=wrapped(class_, 24), name=class_, shape="box", x=place[0], y=place[1], margin=12,
         font={"size": 18}, physics=False, title="",
     )  # fmt: skip
 
@@ -121,7 +128,8 @@ def layer_colours(lookup: Lookup, layer: int) -> dict[str, str]:
     return {theme: ramp_colours(len(lookup.layers), theme)[layer] for theme in ("light", "dark")}
 
 
-def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+def band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+    """Return a row's band: its layer with the counts."""
     return {
         "name": lookup.layers[row.layer],
         "shown": len(row.clusters),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from neurocarto.records import CLASS_OUTPUT
 from neurocarto.views.lookup import Lookup
 
 SWEEPS = 6
@@ -36,16 +35,20 @@ def choose_clusters(lookup: Lookup, strengths: Mapping[int, float], layers: Sequ
 def choose_edges(edges: pd.DataFrame, rows: Sequence[Row], per_node: int) -> pd.DataFrame:
     """Return the edges between shown clusters that are among the strongest `per_node` of their source or target."""
     shown = {cluster for row in rows for cluster in row.clusters}
-    kept = edges[edges["source"].isin(shown) & edges["target"].isin(shown | {CLASS_OUTPUT})]
+    kept = edges[edges["source"].isin(shown) & (edges["target"].isin(shown) | (edges["target"] < 0))]
     strength = kept["weight"].abs()
     out_rank = strength.groupby(kept["source"]).rank(ascending=False, method="first")
     in_rank = strength.groupby(kept["target"]).rank(ascending=False, method="first")
-    into_class = kept["target"] == CLASS_OUTPUT
+    into_class = kept["target"] < 0
     return kept[(out_rank <= per_node) | ((in_rank <= per_node) & ~into_class)].reset_index(drop=True)
 
 
-def order_rows(rows: Sequence[Row], edges: pd.DataFrame) -> list[Row]:
-    """Return the rows reordered so that edges are short: barycentre sweeps up and down."""
+def order_rows(rows: Sequence[Row], edges: pd.DataFrame, columns: Mapping[int, int] | None = None) -> list[Row]:
+    """Return the rows reordered so that edges are short: barycentre sweeps up and down.
+
+    columns: cluster → column, where the graph has columns; clusters then stay in theirs, from left to right.
+    """
+    of = columns or {}
     place = {cluster: _spread(len(row.clusters), i) for row in rows for i, cluster in enumerate(row.clusters)}
     neighbours: dict[int, list[tuple[int, float]]] = {cluster: [] for cluster in place}
     for source, target, weight in zip(edges["source"], edges["target"], edges["weight"].abs(), strict=True):
@@ -55,7 +58,7 @@ def order_rows(rows: Sequence[Row], edges: pd.DataFrame) -> list[Row]:
     ordered = list(rows)
     for sweep in range(SWEEPS):
         for i in range(len(ordered)) if sweep % 2 == 0 else reversed(range(len(ordered))):
-            wanted = {c: _barycentre(neighbours[c], place, place[c]) for c in ordered[i].clusters}
+            wanted = {c: (of.get(c, 0), _barycentre(neighbours[c], place, place[c])) for c in ordered[i].clusters}
             clusters = tuple(sorted(ordered[i].clusters, key=wanted.__getitem__))
             place.update({c: _spread(len(clusters), k) for k, c in enumerate(clusters)})
             ordered[i] = Row(ordered[i].layer, clusters, ordered[i].available)

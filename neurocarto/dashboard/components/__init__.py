@@ -86,9 +86,17 @@ def cascade(*, version: str, highlight: dict[str, Any], on_event: Callable[[Even
     _mount("cascade", {"version": version, **highlight}, on_event)
 
 
-def gallery(*, html: str, on_event: Callable[[Event], None]) -> None:
-    """Show cards (escaped HTML). Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}."""
-    _mount("gallery", {"html": html}, on_event)
+def matrix(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
+    """Show the published matrix of classes. Events: {kind: compare, first, second}, {kind: class, name}."""
+    _mount("matrix", {"version": version, **highlight}, on_event)
+
+
+def gallery(*, html: str, on_event: Callable[[Event], None], name: str = "gallery") -> None:
+    """Show cards (escaped HTML). Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}.
+
+    A button's data-event holds any other event as JSON. name: where a page shows several, that of this one.
+    """
+    _mount("gallery", {"html": html}, on_event, f"nc_{name}")
 
 
 def search(*, version: str, on_event: Callable[[Event], None]) -> None:
@@ -101,8 +109,8 @@ def copy_link(*, query: str) -> None:
     _component("link")(key="nc_link", data={"query": query})
 
 
-def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    key = f"nc_{name}"
+def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], key: str = "") -> None:
+    key = key or f"nc_{name}"
 
     def receive() -> None:
         event = st.session_state[key].get("event")

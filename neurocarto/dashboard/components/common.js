@@ -164,9 +164,9 @@ class Controls {
   }
 }
 
-// The whole image behind a patch, with the box: a native dialog, which brings Escape and the focus.
+// The whole image behind a patch, with the box where a neuron is named: a native dialog, which brings Escape and the focus.
 async function showImage(root, image, neuron) {
-  const html = await ask(`i:${image}:${neuron}`);
+  const html = await ask(neuron === undefined ? `w:${image}` : `i:${image}:${neuron}`);
   if (!html) return;
   const dialog = make("dialog", { class: "nc nc-dialog", "aria-label": "The whole image" });
   dialog.innerHTML = html;

@@ -18,6 +18,8 @@ class Gallery {
   clicked(event) {
     const patch = event.target.closest("[data-image]");
     if (patch) return showImage(this.root, patch.dataset.image, patch.dataset.of);
+    const asks = event.target.closest("[data-event]");
+    if (asks) return this.send(JSON.parse(asks.dataset.event));
     const target = event.target.closest("[data-cluster], [data-neuron], [data-class]");
     if (!target) return undefined;
     const add = event.ctrlKey || event.metaKey || event.shiftKey;

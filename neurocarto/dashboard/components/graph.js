@@ -130,6 +130,8 @@ class Graph {
     const unit = 1 / this.network.getScale();
     context.save();
     context.textBaseline = "top";
+    const shown = this.network.DOMtoCanvas({ x: 0, y: 36 }).y; // below the tools
+    for (const zone of this.zones) this.drawZone(context, zone, unit, shown);
     for (const [i, row] of this.rows.entries()) {
       const top = row.y - down * 0.42;
       context.fillStyle = fade(this.look.text, i % 2 ? 0.0 : 0.035);
@@ -140,14 +142,13 @@ class Graph {
       context.font = `${size}px ${this.look.font}`;
       context.fillStyle = fade(this.look.text, 0.7);
       const count = row.shown < row.available ? `  ${row.shown} of ${row.available}` : "";
-      context.fillText(row.name + count, left + 10 * unit, top + 3 * unit);
+      haloed(context, row.name + count, [left + 10 * unit, top + 3 * unit], 3 * unit, this.look.background);
     }
-    for (const zone of this.zones) this.drawZone(context, zone, unit);
     context.restore();
   }
 
-  // A column of the graph: a line on its left and its name at the top.
-  drawZone(context, { name, left, right, top, bottom }, unit) {
+  // A column of the graph with its name, which stays in sight.
+  drawZone(context, { name, left, right, top, bottom }, unit, shown) {
     context.strokeStyle = fade(this.look.text, 0.35);
     context.lineWidth = unit;
     context.setLineDash([5 * unit, 5 * unit]);
@@ -156,7 +157,8 @@ class Graph {
     context.textAlign = "center";
     context.font = `600 ${Math.min(13 * unit, 26)}px ${this.look.font}`;
     context.fillStyle = this.look.text;
-    context.fillText(name, (left + right) / 2, top + 6 * unit, right - left - 8);
+    const place = [(left + right) / 2, Math.max(top + 4 * unit, shown), right - left - 8];
+    haloed(context, name, place, 4 * unit, this.look.background);
     context.textAlign = "start";
   }
 
@@ -208,7 +210,8 @@ class Graph {
     const { down } = this.content;
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
     if (!width || !height) return; // not laid out yet, or hidden: there is no scale to choose
-    const xs = places.map((n) => n.x), ys = places.map((n) => n.y);
+    const xs = [...places.map((n) => n.x), ...this.zones.flatMap(({ left, right }) => [left + 15, right - 65])];
+    const ys = places.map((n) => n.y);
     const across = Math.max(...xs) - Math.min(...xs) + 150, tall = Math.max(...ys) - Math.min(...ys) + down;
     const readable = Math.min(1.15, width / across);
     const whole = Math.min(readable, height / tall);
@@ -329,6 +332,17 @@ function nearest(places, from, key) {
     : (n.y - from.y) * sign > 1));
   const distance = (n) => Math.abs(n.x - from.x) + 100 * Math.abs(n.y - from.y);
   return candidates.sort((a, b) => distance(a) - distance(b))[0];
+}
+
+// Text that stays legible over lines.
+function haloed(context, text, place, width, halo) {
+  context.save();
+  context.strokeStyle = halo;
+  context.lineWidth = width;
+  context.lineJoin = "round";
+  context.strokeText(text, ...place);
+  context.restore();
+  context.fillText(text, ...place);
 }
 
 function fade(colour, alpha) {
