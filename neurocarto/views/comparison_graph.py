@@ -8,7 +8,7 @@ from pyvis.network import Network
 
 from neurocarto.records import CLASS_OUTPUT
 from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
-from neurocarto.views.graph import ACROSS, DOWN, add_cluster, add_edges, add_output, band, options
+from neurocarto.views.graph import ACROSS, DOWN, add_cluster, add_edges, add_output, band, options, relative_strengths
 from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.patches import Patches
@@ -55,7 +55,7 @@ def comparison_graph(
     for name in known:
         left, right = bounds[GROUPS.index(name)]
         add_output(network, outputs[name], ((left + right) / 2, -DOWN * len(rows)), OUTPUTS[name])
-    add_edges(network, edges, edges["weight"].abs())
+    add_edges(network, edges, relative_strengths(lookup, edges))
     nodes, links, *_ = network.get_network_data()
     levels = len(rows) + bool(known)
     titles = {FIRST: f"Only {first}", BOTH: "Both", SECOND: f"Only {second}"}

@@ -9,7 +9,7 @@ import pandas as pd
 from pyvis.network import Network
 
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
-from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions
+from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions, side_by_side
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
@@ -34,19 +34,19 @@ def graph(
 ) -> dict[str, Any]:
     """Return nodes, edges and options for vis-network, and `rows` that describe the layers' bands.
 
-    Rows run from the image (bottom) to the class (top). A node's size is the cluster's strength for the
-    class, its picture the patch that most members share. An edge's width grows with the root of its
+    Rows run from the image (bottom) to the class (top); branches side by side share one. A node's size is the cluster's
+    strength for the class, its picture the patch that most members share. An edge's width grows with the root of its
     influence, since a few are far stronger than the rest; inhibiting ones are dashed. The class is the
     last node where influence on its output is known. least: importance below which clusters are left
     out; per_node: edges kept of each node's strongest.
     """
     passing = lookup.importances(class_)
     strengths = {c: s for c, s in lookup.strengths(class_).items() if passing[c] >= least}
-    rows = choose_clusters(lookup, strengths, layers, per_layer)
+    rows = side_by_side(lookup, choose_clusters(lookup, strengths, layers, per_layer), per_layer + 2)
     edges = choose_edges(lookup.edges(class_), rows, per_node)
-    rows = order_rows(rows, edges)
+    rows = order_rows(rows, edges, lookup.cluster_layer)
     network = Network(directed=True, cdn_resources="local")
-    places = positions(rows, ACROSS, DOWN)
+    places = positions(rows, ACROSS, DOWN, lookup.cluster_layer)
     for row in rows:
         for cluster in row.clusters:
             add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
@@ -54,7 +54,7 @@ def graph(
         add_output(network, class_, (0.0, -DOWN * len(rows)))
     else:
         edges = edges[edges["target"] != CLASS_OUTPUT]
-    add_edges(network, edges, edges["weight"].abs())
+    add_edges(network, edges, relative_strengths(lookup, edges))
     nodes, links, *_ = network.get_network_data()
     return {
         "nodes": nodes,
@@ -108,6 +108,14 @@ def add_output(network: Network, class_: str, place: tuple[float, float], node: 
     )  # fmt: skip
 
 
+def relative_strengths(lookup: Lookup, edges: pd.DataFrame) -> pd.Series:
+    """Return how strong each edge is beside the strongest into the same layer, 0…1: layers differ a hundredfold."""
+    strength = edges["weight"].abs()
+    layer = edges["target"].map(lookup.cluster_layer).fillna(CLASS_OUTPUT)
+    strongest = strength.groupby(layer).transform("max")
+    return (strength / strongest.where(strongest > 0, 1.0)).fillna(0.0)
+
+
 def add_edges(network: Network, edges: pd.DataFrame, strengths: pd.Series) -> None:
     """Add edges as wide as the root of their strengths; those of negative weight are dashed."""
     low, high = EDGE_WIDTHS
@@ -129,9 +137,10 @@ def layer_colours(lookup: Lookup, layer: int) -> dict[str, str]:
 
 
 def band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
-    """Return a row's band: its layer with the counts."""
+    """Return a row's band: its layer, or its branches from left to right, with the counts."""
+    layers = dict.fromkeys(lookup.cluster_layer[cluster] for cluster in row.clusters)
     return {
-        "name": lookup.layers[row.layer],
+        "name": "  |  ".join(lookup.layers[layer] for layer in layers),
         "shown": len(row.clusters),
         "available": row.available,
         "y": -DOWN * level,

@@ -9,6 +9,8 @@ import pandas as pd
 from neurocarto.views.lookup import Lookup
 
 SWEEPS = 6
+GAP = 0.35
+"""Between columns of a row, as a part of the distance between neighbours."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,18 @@ def choose_clusters(lookup: Lookup, strengths: Mapping[int, float], layers: Sequ
 
 
 def choose_edges(edges: pd.DataFrame, rows: Sequence[Row], per_node: int) -> pd.DataFrame:
-    """Return the edges between shown clusters that are among the strongest `per_node` of their source or target."""
+    """Return the edges between shown clusters that are among the strongest `per_node` of their source or target.
+
+    Edges into a class's output compete with no others: they say what the prediction rests on.
+    """
     shown = {cluster for row in rows for cluster in row.clusters}
     kept = edges[edges["source"].isin(shown) & (edges["target"].isin(shown) | (edges["target"] < 0))]
     strength = kept["weight"].abs()
-    out_rank = strength.groupby(kept["source"]).rank(ascending=False, method="first")
-    in_rank = strength.groupby(kept["target"]).rank(ascending=False, method="first")
     into_class = kept["target"] < 0
-    return kept[(out_rank <= per_node) | ((in_rank <= per_node) & ~into_class)].reset_index(drop=True)
+    out_rank = strength[~into_class].groupby(kept["source"]).rank(ascending=False, method="first")
+    in_rank = strength.groupby(kept["target"]).rank(ascending=False, method="first")
+    best = (out_rank.reindex(kept.index) <= per_node) | (in_rank <= per_node)
+    return kept[best | (into_class & (per_node > 0))].reset_index(drop=True)
 
 
 def order_rows(rows: Sequence[Row], edges: pd.DataFrame, columns: Mapping[int, int] | None = None) -> list[Row]:
@@ -76,10 +82,37 @@ def _barycentre(neighbours: list[tuple[int, float]], place: Mapping[int, float],
     return sum(place[other] * weight for other, weight in neighbours) / total
 
 
-def positions(rows: Sequence[Row], across: float, down: float) -> dict[int, tuple[float, float]]:
-    """Return the place of each cluster: rows centred, the first row at 0 and later ones above it (negative y)."""
-    return {
-        cluster: (across * _spread(len(row.clusters), i), -down * level)
-        for level, row in enumerate(rows)
-        for i, cluster in enumerate(row.clusters)
-    }
+def side_by_side(lookup: Lookup, rows: Sequence[Row], most: int) -> list[Row]:
+    """Return the rows with those of one level joined: branches of a network that run beside each other.
+
+    most: clusters in a joined row, of which each branch has as many as the others, but two at least.
+    """
+    levels: dict[int, list[Row]] = {}
+    for row in rows:
+        levels.setdefault(lookup.levels[row.layer], []).append(row)
+    return [_joined(branches, most) for _, branches in sorted(levels.items())]
+
+
+def _joined(branches: Sequence[Row], most: int) -> Row:
+    if len(branches) == 1:
+        return branches[0]
+    each = max(2, most // len(branches))
+    clusters = tuple(cluster for row in branches for cluster in row.clusters[:each])
+    return Row(branches[-1].layer, clusters, sum(row.available for row in branches))
+
+
+def positions(
+    rows: Sequence[Row], across: float, down: float, columns: Mapping[int, int] | None = None
+) -> dict[int, tuple[float, float]]:
+    """Return the place of each cluster: rows centred, the first row at 0 and later ones above it (negative y).
+
+    columns: cluster → column; between columns a gap is left.
+    """
+    of = columns or {}
+    places: dict[int, tuple[float, float]] = {}
+    for level, row in enumerate(rows):
+        groups = [of.get(cluster, 0) for cluster in row.clusters]
+        gaps = np.cumsum([0.0, *(GAP * (a != b) for a, b in zip(groups[:-1], groups[1:], strict=True))])
+        for i, cluster in enumerate(row.clusters):
+            places[cluster] = (across * (_spread(len(groups), i) + float(gaps[i] - gaps[-1] / 2)), -down * level)
+    return places
