@@ -70,6 +70,7 @@ def write_large_run(out: Path, size: Size, seed: int = 0) -> Path:
     classes = [f"class {i:04}" for i in range(size.classes)]
     importance = _importance(classes, len(cluster_layer), rng)
     motion = np.linspace(2, 0, len(SNAPSHOT_FRACTIONS))[:, None, None] * rng.normal(size=(size.neurons, 2))
+    noise = rng.normal(size=(size.neurons, size.dimensions // 2 * 2))
     manifest = Manifest(
         run_id=f"large{size.neurons}x{size.classes}s{seed}",
         created="2026-01-01T00:00:00+00:00",
@@ -103,9 +104,8 @@ def write_large_run(out: Path, size: Size, seed: int = 0) -> Path:
             "influence": _influence(size, classes, importance, cluster_layer, rng),
         },
         {
-            "embedding": centres[cluster].repeat(size.dimensions // 2, axis=1)
-            + rng.normal(size=(size.neurons, size.dimensions // 2 * 2)),
-            "snapshots": places + motion,
+            "embedding": (centres[cluster].repeat(size.dimensions // 2, axis=1) + noise).astype(np.float32),
+            "snapshots": (places + motion).astype(np.float32),
             "class_means": rng.uniform(0, 3, (size.classes, size.neurons)).astype(np.float32),
         },
         ((i, _picture(rng)) for i in range(size.images)),
@@ -114,13 +114,15 @@ def write_large_run(out: Path, size: Size, seed: int = 0) -> Path:
 
 def _clusters(size: Size, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Cluster of each neuron (N,), -1 for none, and layer of each cluster."""
-    cluster, layers = np.full(size.neurons, -1, np.int32), []
+    cluster, first = np.full(size.neurons, -1, np.int32), 0
+    layers: list[IntArray] = []
     for layer in range(size.layers):
         sizes = rng.integers(size.cluster // 2, size.cluster * 3 // 2 + 1, size.channels // size.cluster)
         sizes = sizes[np.cumsum(sizes) <= size.channels * 0.96]
-        begin, first = layer * size.channels, sum(map(len, layers))
+        begin = layer * size.channels
         cluster[begin : begin + sizes.sum()] = np.repeat(np.arange(first, first + len(sizes)), sizes)
         layers.append(np.full(len(sizes), layer))
+        first += len(sizes)
     return cluster, np.concatenate(layers)
 
 
@@ -207,7 +209,7 @@ def _importance(classes: list[str], clusters: int, rng: np.random.Generator) -> 
     order = rng.permuted(np.tile(np.arange(clusters, dtype=np.int32), (len(classes), 1)), axis=1)
     return pd.DataFrame(
         {
-            "class": pd.Categorical.from_codes(np.arange(len(classes)).repeat(clusters), classes),
+            "class": pd.Categorical.from_codes(np.arange(len(classes)).repeat(clusters), pd.Index(classes)),
             "cluster": order.ravel(),
             "score": np.tile(best_first, len(classes)) + rng.normal(0, 1e-5, order.size).astype(np.float32),
             "q_value": np.tile(q_value, len(classes)),
@@ -234,7 +236,7 @@ def _influence(
     weight: FloatArray = rng.normal(0, 0.1, len(edges))
     return pd.DataFrame(
         {
-            "class": pd.Categorical.from_codes(np.arange(len(names)).repeat([len(part) for part in parts]), names),
+            "class": pd.Categorical.from_codes(np.arange(len(names)).repeat([*map(len, parts)]), pd.Index(names)),
             "source": edges[:, 0],
             "target": edges[:, 1],
             "weight": weight,

@@ -161,7 +161,7 @@ class Lookup:
         return rows
 
     def important(self, class_: str) -> pd.DataFrame:
-        """Return a class's important clusters (cluster, score, q_value, effect), best first.
+        """Return a class's important clusters (class, cluster, score, q_value, effect), best first.
 
         Important: the q-value is within the run's false discovery rate and the score is above chance.
         """
@@ -180,7 +180,7 @@ class Lookup:
         names, codes = table["class"].cat.categories.tolist(), table["class"].cat.codes.to_numpy()
         order = np.lexsort((table["rank"].to_numpy(), codes))
         bounds = np.searchsorted(codes[order], np.arange(len(names) + 1, dtype=codes.dtype)).tolist()
-        kept = table[["cluster", "score", "q_value", "effect"]].take(order).reset_index(drop=True)
+        kept = table[["class", "cluster", "score", "q_value", "effect"]].take(order).reset_index(drop=True)
         return kept, {name: slice(*bounds[i : i + 2]) for i, name in enumerate(names)}
 
     @cached_property
