@@ -1,4 +1,4 @@
-.PHONY: run check lint test demo
+.PHONY: run check lint test demo bench-views
 
 run: ## open the app on the demo
 	streamlit run app.py
@@ -16,3 +16,6 @@ test:
 
 demo: ## rebuild data/demo from Debian's Tux Paint stamps
 	python -m scripts.make_demo
+
+bench-views: ## measure the app in Chromium; the results go to docs/performance.md
+	PYTHONPATH=tests python -m benchmarks.views

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from neurocarto.errors import RunError
@@ -226,14 +227,22 @@ class Run:
     def table(self, name: str) -> pd.DataFrame:
         """Read a table of the run."""
         with self._readable(f"{name}.parquet") as path:
-            frame: pd.DataFrame = pq.read_table(path).to_pandas()
-            return frame
+            return _frame(pq.read_table(path))
 
     def rows(self, name: str, where: pc.Expression, columns: list[str]) -> pd.DataFrame:
-        """Read the rows of a table that fulfil a condition, in the table's order; the others are never kept."""
+        """Read the rows of a table that fulfil a condition, in the table's order; texts come as categories.
+
+        Groups of rows that cannot hold such a row are passed over. The others are read one after the other, so that
+        of twelve million rows only those that are asked for are ever in memory together.
+        """
         with self._readable(f"{name}.parquet") as path:
-            frame: pd.DataFrame = pq.read_table(path, columns=columns, filters=where).to_pandas()
-            return frame
+            schema = pq.read_schema(path)
+            texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+            form = ds.ParquetFileFormat(dictionary_columns=texts, pre_buffer=False)
+            scan = ds.dataset(path, format=form).scanner(
+                columns=columns, filter=where, batch_readahead=1, fragment_readahead=1, use_threads=False
+            )
+            return _frame(scan.to_table())
 
     def schema(self, name: str) -> pa.Schema:
         """Read the columns and types of a table of the run."""
@@ -252,9 +261,14 @@ class Run:
         if place is None:
             return None
         group, row = place
-        with self._readable(PREVIEW_FILE) as path, pq.ParquetFile(path) as file:
+        with self._readable(PREVIEW_FILE) as path, pq.ParquetFile(path, metadata=self._preview_metadata) as file:
             picture: bytes = file.read_row_group(group, columns=["webp"])["webp"][row].as_py()
             return picture
+
+    @cached_property
+    def _preview_metadata(self) -> pq.FileMetaData:
+        with self._readable(PREVIEW_FILE) as path:
+            return pq.read_metadata(path)
 
     @cached_property
     def _preview_index(self) -> dict[int, tuple[int, int]]:
@@ -271,6 +285,12 @@ class Run:
             yield self.folder / name
         except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             raise RunError(f"{self.folder / name} cannot be read: {error}; make the run again") from error
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The table as a frame, column by column, so that it never lies in memory twice."""
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+    return frame
 
 
 def check_run(folder: Path | str) -> list[str]:

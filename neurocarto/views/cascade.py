@@ -158,16 +158,16 @@ def best_way(edges: pd.DataFrame, layer_of: Mapping[int, int], start: int) -> pd
     """
     certain = with_shares(edges).loc[is_certain(edges)]
     certain = certain.iloc[certain["source"].map(layer_of).argsort(kind="stable")[::-1]]
-    best, onward = {CLASS_OUTPUT: 1.0}, dict[int, Any]()
-    for row in table_rows(certain):
+    best, onward = {CLASS_OUTPUT: 1.0}, dict[int, tuple[int, int]]()
+    for place, row in enumerate(table_rows(certain)):
         value = row.share * best.get(row.target, 0.0)
         if value > best.get(row.source, 0.0):
-            best[row.source], onward[row.source] = value, row
+            best[row.source], onward[row.source] = value, (place, row.target)
     way = []
     while start in onward:
-        way.append(onward[start].Index)
-        start = onward[start].target
-    return certain.loc[way]
+        place, start = onward[start]
+        way.append(place)
+    return certain.iloc[way]
 
 
 def flow(lookup: Lookup, patches: Patches, found: Cascade) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What the views look up in a run again and again, indexed once."""
 
+from collections import namedtuple
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neurocarto.records import ALL_IMAGES, important, layer_slices
+from neurocarto.records import ALL_IMAGES, layer_slices
 from neurocarto.runs.store import Run
 
 CLASS_MEANS = "class_means.npy"
@@ -18,8 +19,17 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def table_rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Iterate over a table's rows, each with its columns as attributes."""
-    yield from frame.itertuples()
+    """Iterate over a table's rows, each with its columns as attributes.
+
+    As itertuples, which makes a new class at every call: for the few rows of one card that takes most of the time.
+    """
+    row = _row_type(tuple(frame.columns))
+    yield from map(row._make, zip(*(frame[name].tolist() for name in frame), strict=True))
+
+
+@cache
+def _row_type(columns: tuple[str, ...]) -> Any:
+    return namedtuple("Row", columns, rename=True)
 
 
 class Lookup:
@@ -110,20 +120,30 @@ class Lookup:
     def members(self, cluster: int) -> npt.NDArray[np.int64]:
         """Return a cluster's neurons, the most strongly activated first."""
         order, clusters = self._by_cluster
-        return order[slice(*np.searchsorted(clusters, [cluster, cluster + 1]))]
+        return order[slice(*np.searchsorted(clusters, np.array([cluster, cluster + 1], clusters.dtype)))]
 
     def label(self, cluster: int) -> str:
         """Return a cluster's label, or its number where it has none."""
-        label = self.clusters["label"].get(cluster)
-        return str(label) if isinstance(label, str) and label.strip() else f"cluster {cluster}"
+        return self.labels[cluster]
+
+    @cached_property
+    def labels(self) -> dict[int, str]:
+        """The clusters' labels, in the order of their table."""
+        table = self.run.clusters
+        return {
+            cluster: label if isinstance(label, str) and label.strip() else f"cluster {cluster}"
+            for cluster, label in zip(table["cluster"].tolist(), table["label"].tolist(), strict=True)
+        }
 
     def neuron_name(self, neuron: int) -> str:
         """Return `layer/channel`, the name by which anyone can find the neuron in the model."""
         return f"{self.layers[self.neuron_layer[neuron]]}/{self.run.neurons['channel'].iat[neuron]}"
 
     @cached_property
-    def _example_neurons(self) -> npt.NDArray[np.int32]:
-        return self.run.examples["neuron"].to_numpy()
+    def _example_begins(self) -> npt.NDArray[np.int64]:
+        """Where each neuron's rows begin in the table of examples (N + 1,), which is ordered by neuron."""
+        neurons = self.run.examples["neuron"].to_numpy()
+        return np.searchsorted(neurons, np.arange(len(self.neuron_cluster) + 1, dtype=neurons.dtype))
 
     @cached_property
     def _example_images(self) -> npt.NDArray[np.int32]:
@@ -139,8 +159,7 @@ class Lookup:
 
     def examples(self, neuron: int, count: int) -> pd.DataFrame:
         """Return a neuron's strongest example patches over both halves, strongest first."""
-        begin, end = np.searchsorted(self._example_neurons, [neuron, neuron + 1])
-        return self.run.examples.iloc[self._strongest_rows(int(begin), int(end), count)]
+        return self.run.examples.take(self._strongest_rows(neuron, count))
 
     def cluster_examples(self, cluster: int, count: int, depth: int = 8) -> pd.DataFrame:
         """Return the patches that speak best for a cluster, one per image.
@@ -148,20 +167,20 @@ class Lookup:
         Images that most members respond to come first, then the stronger ones; each patch is cut where
         the member with the strongest activation fires. `depth` examples of each member are considered.
         """
-        strongest = self.members(cluster)[:32]
-        begins, ends = (np.searchsorted(self._example_neurons, strongest + shift) for shift in (0, 1))
-        none = np.empty(0, np.int64)
-        rows = np.concatenate([none, *(self._strongest_rows(b, e, depth) for b, e in zip(begins, ends, strict=True))])
+        members = self.members(cluster)[:32].tolist()
+        rows = np.concatenate([np.empty(0, np.int64), *(self._strongest_rows(neuron, depth) for neuron in members)])
         images = self._example_images[rows]
         _, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
         rows = rows[np.lexsort((-self._example_activations[rows], -counts[inverse]))]
         _, first = np.unique(self._example_images[rows], return_index=True)
-        return self.run.examples.iloc[rows[np.sort(first)[:count]]]
+        return self.run.examples.take(rows[np.sort(first)[:count]])
 
-    def _strongest_rows(self, begin: int, end: int, count: int) -> npt.NDArray[np.int64]:
+    def _strongest_rows(self, neuron: int, count: int) -> npt.NDArray[np.int64]:
         """The strongest of both halves. Where a clamp makes activations equal, the halves take turns by rank."""
-        own = slice(begin, end)
-        return begin + np.lexsort((self._example_ranks[own], -self._example_activations[own]))[:count]
+        begin, end = self._example_begins[neuron : neuron + 2]
+        ranks, activations = self._example_ranks[begin:end], self._example_activations[begin:end]
+        rows: npt.NDArray[np.int64] = begin + np.lexsort((ranks, -activations))[:count]
+        return rows
 
     def mean_activation(self, neuron: int) -> float:
         """Return a neuron's mean activation over all images."""
@@ -204,14 +223,8 @@ class Lookup:
     def needed_by(self, cluster: int) -> pd.DataFrame:
         """Return the classes for which a cluster is important (class, score, q_value, effect), best first."""
         table, _ = self._important
-        rows = table.iloc[self._cluster_rows.get(cluster, slice(0))]
+        rows: pd.DataFrame = table[table["cluster"].to_numpy() == cluster]
         return rows.sort_values("score", ascending=False, kind="stable")
-
-    @cached_property
-    def _cluster_rows(self) -> dict[int, npt.NDArray[np.int64]]:
-        table, _ = self._important
-        groups = table.groupby("cluster").indices
-        return {int(str(cluster)): np.asarray(rows) for cluster, rows in groups.items()}
 
     def important(self, class_: str) -> pd.DataFrame:
         """Return a class's important clusters (class, cluster, score, q_value, effect), best first.
@@ -222,17 +235,19 @@ class Lookup:
         return table.iloc[rows.get(class_, slice(0))]
 
     @cached_property
-    def _important(self) -> tuple[pd.DataFrame, dict[str, npt.NDArray[np.int64]]]:
-        """All classes' important clusters, and each class's rows in it."""
+    def _important(self) -> tuple[pd.DataFrame, dict[str, slice]]:
+        """All classes' important clusters, class after class, and each class's rows in it."""
         rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
         columns = ["class", "cluster", "score", "q_value", "rank", "effect"]
-        # Compared as float32, as stored: in double precision a q-value of exactly the rate can lie above it.
+        # As `records.important`, and as float32, as stored: in double precision a q-value of exactly the rate can lie
+        # above it. The table holds every cluster for every class: only what is important is ever kept in memory.
         within = pc.field("q_value") <= pa.scalar(rate, pa.float32())
-        # The table holds every cluster for every class: only what is important is ever kept in memory.
         table = self.run.rows("importance", within & (pc.field("score") > 0.5), columns)
-        kept = important(table, rate).sort_values("rank", kind="stable")
-        rows = {str(name): np.asarray(at) for name, at in kept.groupby("class", sort=False).indices.items()}
-        return kept[["class", "cluster", "score", "q_value", "effect"]].reset_index(drop=True), rows
+        names, codes = table["class"].cat.categories.tolist(), table["class"].cat.codes.to_numpy()
+        order = np.lexsort((table["rank"].to_numpy(), codes))
+        bounds = np.searchsorted(codes[order], np.arange(len(names) + 1, dtype=codes.dtype)).tolist()
+        kept = table[["class", "cluster", "score", "q_value", "effect"]].take(order).reset_index(drop=True)
+        return kept, {name: slice(*bounds[i : i + 2]) for i, name in enumerate(names)}
 
     @cached_property
     def class_kinds(self) -> dict[str, str]:

@@ -4,6 +4,8 @@ Layers lie on one ramp from dark to bright (viridis, which reads in order and in
 selected has one colour everywhere, and an outline or a larger mark besides.
 """
 
+from functools import cache
+
 import numpy as np
 
 RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
@@ -22,6 +24,7 @@ RANGE = {"light": (0.02, 0.80), "dark": (0.30, 1.0)}
 """The part of the ramp that stands out from the theme's background."""
 
 
+@cache
 def ramp(position: float) -> str:
     """Return the ramp's colour at a position in 0…1, as #rrggbb."""
     steps = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in RAMP], float)

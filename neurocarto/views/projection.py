@@ -69,7 +69,7 @@ def captions(lookup: Lookup) -> dict[str, Any]:
     return {
         "layers": [{"name": name, "first": first[i]} for i, name in enumerate(lookup.layers)],
         "clusters": base64.b64encode(lookup.neuron_cluster.astype("<i4").tobytes()).decode(),
-        "labels": {str(cluster): lookup.label(int(cluster)) for cluster in lookup.clusters.index},
+        "labels": {str(cluster): label for cluster, label in lookup.labels.items()},
         "accent": SELECTED,
     }
 
