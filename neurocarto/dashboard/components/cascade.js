@@ -8,7 +8,7 @@ class Cascade extends Graph {
   get words() {
     return {
       name: "Cascade", home: "Start", homeHint: "Go back to the start, at a readable size", fitHint: "Show all steps that are revealed",
-      keys: "Enter pins a card, space plays the steps", legend: "wider: larger part of all influence on its target · larger picture: more important",
+      keys: "Enter pins a card, space plays the steps", legend: `wider: larger part of all influence on its target · larger picture: more important · ${this.state?.over ?? ""}`,
     };
   }
 
@@ -120,6 +120,7 @@ class Cascade extends Graph {
 
   pick(id) {
     this.cursor = id;
+    this.tip.hidden = true; // the pinned card says the same, and does not cover anything
     this.pin(id);
   }
 
