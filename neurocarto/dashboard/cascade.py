@@ -50,6 +50,7 @@ def _flow(opened: OpenRun, found: Cascade, content: dict[str, object]) -> None:
             "accent": SELECTED,
             "summary": f"{found.shown} concepts around {opened.lookup.label(found.start)}",
             "controls": {"branches": branches_control(found)},
+            "over": "influence " + cascade_html.over(found, state.current().class_),
             "empty": None if found.count else ("No concept per step", "Allow more per step below."),
         },
         on_event=lambda event: on_event(opened, event),

@@ -54,6 +54,14 @@ def starting_points(lookup: Lookup, class_: str) -> list[int]:
     return []
 
 
+def over(found: Cascade, class_: str) -> str:
+    """Return in words over which images the influence of a cascade was measured, as plain text."""
+    if found.class_:
+        return f"on the images of {found.class_}"
+    why = f", since the start is not among the clusters measured for {class_}" if class_ else ""
+    return f"over all images{why}"
+
+
 def _origin(lookup: Lookup, selection: Selection, others: Sequence[int]) -> list[str]:
     """How the start follows from what is selected, where that is more than one cluster."""
     notes = []
@@ -79,12 +87,11 @@ def _measured(lookup: Lookup, class_: str, found: Cascade) -> list[str]:
         )
         known = _classes("It was measured for", lookup.measured_for(found.start))
         return [text, known or "No class has it among those."]
-    over = f"on the images of {escape(found.class_)}" if found.class_ else "over all images"
-    why = f", since it is not among the clusters measured for {escape(class_)}" if class_ != found.class_ else ""
+    where = escape(over(found, class_))
     strong = f"strong is what is certain (its interval leaves out 0) and {LEAST_SHARE:.0%} or more of all on its target"
     if found.strong:
-        return [f"Influence {over}{why}. Only what is strong counts; {strong}."]
-    return [f"<strong>It is isolated</strong>: no influence on it or of it is strong {over}{why}; {strong}."]
+        return [f"Influence {where}. Only what is strong counts; {strong}."]
+    return [f"<strong>It is isolated</strong>: no influence on it or of it is strong {where}; {strong}."]
 
 
 def _way(lookup: Lookup, draw: CascadeCards, class_: str, found: Cascade) -> str:

@@ -15,10 +15,10 @@ from neurocarto.views.inspector import cluster_button, weight
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
-from neurocarto.views.strips import Strips
+from neurocarto.views.strips import PATCH, Strips
 
 SIDE = 44
-PATCHES = 3
+PATCHES, ALONE = 3, 14
 
 
 class CascadeCards:
@@ -36,18 +36,18 @@ class CascadeCards:
 
     def way(self, start: int, edges: pd.DataFrame) -> str:
         """Return the concepts along a way as a row of cards, with the influence of each on the next between them."""
-        stops = [self._start(start), *(self._stop(int(row.target)) for row in table_rows(edges))]
+        stops = [self._card(start, self._start(start)), *(self._stop(int(row.target)) for row in table_rows(edges))]
         arrows = [*(self._arrow(row) for row in table_rows(edges)), ""]
         items = "".join(f"<li>{stop}{arrow}</li>" for stop, arrow in zip(stops, arrows, strict=True))
         return f'<ol class="nc-way">{items}</ol>'
 
     def alone(self, start: int) -> str:
         """Return the card of a start from which nothing leads anywhere."""
-        return f'<div class="nc-way">{self._start(start)}</div>'
+        return self._card(start, self._start(start), self._strips.cluster(start, ALONE, PATCH))
 
     def _start(self, cluster: int) -> str:
         # Not a button: a click on what is selected would clear the selection.
-        return self._card(cluster, f"<strong>{escape(self._lookup.label(cluster))}</strong><small>the start</small>")
+        return f"<strong>{escape(self._lookup.label(cluster))}</strong> <small>the start</small> "
 
     def _step(self, found: Cascade, step: Step) -> str:
         away = abs(step.number)
@@ -84,8 +84,8 @@ class CascadeCards:
             return f'<div class="nc-card"><strong>output of {escape(self._class)}</strong></div>'
         return self._card(cluster, cluster_button(self._lookup, cluster))
 
-    def _card(self, cluster: int, name: str) -> str:
-        strip = self._strips.cluster(cluster, PATCHES, SIDE)
+    def _card(self, cluster: int, name: str, strip: str = "") -> str:
+        strip = strip or self._strips.cluster(cluster, PATCHES, SIDE)
         return (
             f'<div class="nc-card" data-card-cluster="{cluster}"><div class="nc-strip">{strip}</div>'
             f"{name}{self._explore(cluster)}</div>"

@@ -18,6 +18,7 @@ SELECTIONS: list[dict[str, object]] = [
     {"class_": "fish", "layer": ["block0", "block2"]},
     {"clusters": "3"},
     {"clusters": "3.4.12.13.20"},
+    {"clusters": "12", "class_": "birds", "branches": "0"},
     {"neuron": "9"},
     {"neuron": "39"},
     {"neuron": "38", "clusters": "1"},

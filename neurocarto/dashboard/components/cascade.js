@@ -1,4 +1,5 @@
 const SCALES = { least: 0.62, most: 1.5 }; // at which pictures and names can be read
+const HEAD = 44; // room for the columns' heads, in pixels
 const PACE = 1400; // milliseconds per step
 const TURNED = { ArrowLeft: "ArrowUp", ArrowRight: "ArrowDown", ArrowUp: "ArrowLeft", ArrowDown: "ArrowRight" };
 
@@ -7,7 +8,7 @@ class Cascade extends Graph {
   get words() {
     return {
       name: "Cascade", home: "Start", homeHint: "Go back to the start, at a readable size", fitHint: "Show all steps that are revealed",
-      keys: "Enter pins a card, space plays the steps", legend: "wider: larger part of all influence on its target · larger picture: more important",
+      keys: "Enter pins a card, space plays the steps", legend: `wider: larger part of all influence on its target · larger picture: more important · ${this.state?.over ?? ""}`,
     };
   }
 
@@ -36,13 +37,19 @@ class Cascade extends Graph {
     const again = start === this.from;
     this.pause();
     this.last = Math.max(...nodes.map((node) => Math.abs(node.step)));
-    const fitting = Math.max(1, Math.floor((this.stage.clientWidth / content.column - 1) / 2));
-    this.upTo = Math.min(again ? Math.max(this.upTo, 1) : fitting, this.last);
+    this.upTo = Math.min(again ? Math.max(this.upTo, 1) : this.fitting(content), this.last);
     this.moved = again && this.moved;
     this.from = start;
     this.byId = new Map(nodes.map((node) => [node.id, node]));
     super.draw(content, version);
     this.pin(again && this.byId.has(this.pinned) ? this.pinned : start);
+  }
+
+  // So many steps in both directions have room side by side.
+  fitting({ nodes, column, row }) {
+    const ys = nodes.map((node) => node.y);
+    const scale = Math.min(1, (this.stage.clientHeight - HEAD) / (Math.max(...ys) - Math.min(...ys) + row));
+    return Math.max(1, Math.floor((this.stage.clientWidth / (column * scale) - 1) / 2));
   }
 
   apply() {
@@ -113,6 +120,7 @@ class Cascade extends Graph {
 
   pick(id) {
     this.cursor = id;
+    this.tip.hidden = true; // the pinned card says the same, and does not cover anything
     this.pin(id);
   }
 
@@ -217,16 +225,16 @@ class Cascade extends Graph {
   frame(least) {
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
     if (!this.network || !width || !height) return;
-    const { column, row } = this.content, head = 44;
+    const { column, row } = this.content;
     const shown = [...this.byId.values()].filter(({ id }) => !this.isHidden(id));
     const xs = shown.map((n) => n.x), ys = shown.map((n) => n.y);
     const left = Math.min(...xs) - column / 2, right = Math.max(...xs) + column / 2;
     const top = Math.min(...ys) - row * 0.4, bottom = Math.max(...ys) + row * 0.6;
-    const scale = Math.min(SCALES.most, Math.max(least, width / (right - left)), (height - head) / (bottom - top));
+    const scale = Math.min(SCALES.most, Math.max(least, width / (right - left)), (height - HEAD) / (bottom - top));
     const half = width / scale / 2;
     const x = right - left <= 2 * half ? (left + right) / 2
       : Math.min(Math.max(this.byId.get(this.from).x, left + half), right - half);
-    this.network.moveTo({ position: { x, y: (top + bottom - head / scale) / 2 }, scale, animation: false });
+    this.network.moveTo({ position: { x, y: (top + bottom - HEAD / scale) / 2 }, scale, animation: false });
   }
 
   first() {
