@@ -48,7 +48,8 @@ class Layer:
     is clamped to, or None; signed: whether outputs have no rest at zero, as linear bottlenecks and residual
     streams: there active means above the neuron's own mean; receptive_field: side of the theoretical field
     in input pixels, None when unknown or unbounded; example_box: side of the example box in input pixels,
-    None before it is measured.
+    None before it is measured; parents: names of the hooked layers that it builds on directly (none: on the image),
+    None when unknown.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Layer:
     signed: bool = False
     receptive_field: int | None = None
     example_box: float | None = None
+    parents: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Layer":
@@ -68,6 +70,8 @@ class Layer:
         if known.get("clamp") is not None:
             low, high = known["clamp"]
             known["clamp"] = (None if low is None else float(low), None if high is None else float(high))
+        if known.get("parents") is not None:
+            known["parents"] = tuple(known["parents"])
         return cls(**known)
 
 

@@ -1,4 +1,4 @@
-"""Explore: the map of neurons, the cluster graph and example patches, linked by one selection."""
+"""Explore: the map of neurons, the cluster graph and the inspector, linked by one selection."""
 
 import streamlit as st
 
@@ -11,17 +11,15 @@ def draw(opened: OpenRun) -> None:
     """Draw the page."""
     widgets.filters(opened)
     shown = linked.current_highlight(opened)
-    left, right = st.columns(2)
+    # Side by side on a wide screen; on others the inspector stands beneath the map (shell.py).
+    with st.container(key="nc_explore"):
+        left, middle, right = st.columns(3)
     with left:
         linked.projection(opened, shown)
-    with right:
+    with middle:
         linked.graph(opened, shown)
-    st.markdown("##### Example patches")
-    st.caption(
-        "What the neurons respond to: the parts of the images on which they fire most strongly, strongest first. "
-        "Click a name to select it."
-    )
-    linked.gallery(opened, shown)
+    with right:
+        linked.inspector(opened, shown)
 
 
 open_page("explore", draw)

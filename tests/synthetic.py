@@ -33,7 +33,16 @@ def write_synthetic_run(
     """
     rng = np.random.default_rng(seed)
     layer_records = tuple(
-        Layer(f"block{i}", channels, 7, 7, clamp=(0.0, 6.0), receptive_field=32 * (i + 1), example_box=56.0)
+        Layer(
+            f"block{i}",
+            channels,
+            7,
+            7,
+            clamp=(0.0, 6.0),
+            receptive_field=32 * (i + 1),
+            example_box=56.0,
+            parents=(f"block{i - 1}",) if i else (),
+        )
         for i in range(layers)
     )
     count, per_layer = layers * channels, (channels - max(1, channels // 10)) // cluster_size
@@ -164,6 +173,7 @@ def write_synthetic_run(
         {
             "embedding": rng.normal(size=(count, 8)).astype(np.float32) + centres[cluster].repeat(4, axis=1),
             "snapshots": (places + wobble).astype(np.float32),
+            "class_means": rng.uniform(0, 2, (len(classes), count)).astype(np.float32),
         },
         ((i, _picture(rng)) for i in range(images)),
     )

@@ -97,6 +97,8 @@ class TestManifest:
             assert (layer.layout, layer.clamp) == ("BCHW", (0.0, 6.0))
             assert layer.map_height == layer.map_width >= 7
             assert 0 < layer.example_box <= 224 * 0.35**0.5
+        names = [layer.name for layer in layers]
+        assert [layer.parents for layer in layers] == [(), *((name,) for name in names[:-1])]
         fields = [layer.receptive_field for layer in layers]
         assert fields == sorted(fields)
         assert fields[0] == 3 + 2 * 2, "a 3 x 3 convolution of stride 2, then a 3 x 3 one"

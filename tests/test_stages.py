@@ -39,7 +39,7 @@ def test_every_setting_belongs_to_a_stage() -> None:
         ({"influence_images": 4}, {"influence"}),
         ({"box_share": 0.5}, {"boxes", "examples", "previews"}),
         ({"examples": 10}, {"examples", "previews"}),
-        ({"top_k": 50}, set(STAGES) - {"model"}),
+        ({"top_k": 50}, set(STAGES) - {"model", "lineage"}),
         ({"seed": 1}, set(STAGES)),
     ],
 )

@@ -9,7 +9,11 @@ import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.store import Run, find_runs
+from neurocarto.views.cards import Cards
+from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
+from neurocarto.views.comparison import Kinship, matrix
+from neurocarto.views.comparison_graph import comparison_graph
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
@@ -28,6 +32,7 @@ class OpenRun:
     version: str
     lookup: Lookup
     patches: Patches
+    cards: Cards
 
     @property
     def run(self) -> Run:
@@ -40,7 +45,7 @@ def run_folders() -> dict[str, Path]:
 
     A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
     """
-    extra = [Path(part) for part in os.environ.get("NEUROCARTO_RUNS", "").split(os.pathsep) if part]
+    extra = _folders("NEUROCARTO_RUNS")
     found: dict[str, Path] = {}
     for folder in find_runs([ROOT / "data", ROOT / "runs", *extra]):
         path = folder.resolve()
@@ -59,7 +64,14 @@ def open_run(name: str, folder: Path) -> OpenRun:
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _open(name: str, folder: str, changed: int) -> OpenRun:
     run = Run(folder)
-    return OpenRun(name, f"{run.manifest.run_id}-{changed}", Lookup(run), Patches(run))
+    lookup, patches = Lookup(run), Patches(run)
+    cards = Cards(lookup, patches, _folders("NEUROCARTO_IMAGES"))
+    return OpenRun(name, f"{run.manifest.run_id}-{changed}", lookup, patches, cards)
+
+
+def _folders(variable: str) -> list[Path]:
+    """The folders that an environment variable names."""
+    return [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
 def projection_data(opened: OpenRun) -> dict[str, Any]:
@@ -70,6 +82,21 @@ def projection_data(opened: OpenRun) -> dict[str, Any]:
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
     return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
+
+
+def index_data(opened: OpenRun) -> dict[str, Any]:
+    """Return what can be searched for in a run, computed once per run."""
+    return _index(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _index(version: str, _opened: OpenRun) -> dict[str, Any]:
+    lookup = _opened.lookup
+    return {
+        "classes": lookup.classes,
+        "clusters": [[cluster, lookup.label(cluster), layer] for cluster, layer in lookup.cluster_layer.items()],
+        "layers": [[layer.name, layer.channels] for layer in lookup.run.manifest.layers],
+    }
 
 
 def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, dict[str, Any]]:
@@ -93,3 +120,48 @@ def _graph(
     version: str, class_: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
 ) -> dict[str, Any]:
     return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers, least=least, per_node=edges)
+
+
+def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[Cascade, dict[str, Any]]:
+    """Return the cascade of a cluster and what the component draws of it, computed once."""
+    return _cascade(opened.version, start, class_, count, opened)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
+    found = cascade(_opened.lookup, start, class_, count)
+    return found, flow(_opened.lookup, _opened.patches, found)
+
+
+def kinship(opened: OpenRun) -> Kinship:
+    """Return how alike a run's classes are, computed once per run."""
+    return _kinship(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _kinship(version: str, _opened: OpenRun) -> Kinship:
+    return Kinship.of(_opened.lookup)
+
+
+def matrix_data(opened: OpenRun) -> dict[str, Any]:
+    """Return the matrix of a run's classes, computed once per run."""
+    return _matrix(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _matrix(version: str, _opened: OpenRun) -> dict[str, Any]:
+    return matrix(_opened.lookup, kinship(_opened))
+
+
+def comparison_data(
+    opened: OpenRun, first: str, second: str, layers: tuple[str, ...], least: float, edges: int
+) -> dict[str, Any]:
+    """Return the graph of two classes over some layers, computed once."""
+    return _comparison(opened.version, first, second, layers, least, edges, opened)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _comparison(
+    version: str, first: str, second: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
+) -> dict[str, Any]:
+    return comparison_graph(_opened.lookup, _opened.patches, first, second, layers=layers, least=least, per_node=edges)

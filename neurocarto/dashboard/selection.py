@@ -12,10 +12,14 @@ LINK_VERSION = "1"
 MAX_VERTICES = 32
 MAX_CLUSTERS = 200
 MAX_EDGES = 10
+MAX_BRANCHES = 8
 COLOURS = {"layer": "layer", "cluster": "cluster", "importance": "importance", "rate": "firing rate"}
 """What the map can colour by, with its name on the page."""
 SHOWN = {"all": "all neurons", "class": "the class's neurons", "clusters": "selected clusters"}
 """Which neurons of the map keep their colour while the rest recedes."""
+
+CHOSEN = ("colour", "show", "min", "edges", "map", "pictures", "branches")
+"""Link keys of what is chosen on the views themselves."""
 
 Params = dict[str, list[str]]
 Point = tuple[float, float]
@@ -28,7 +32,10 @@ class Selection:
     run: the run's name; class_: "" for all images; layers: names, none for all of them; clusters and
     neuron: numbers in the run; lasso: vertices of a closed polygon in map coordinates, at most 32;
     least: importance below which clusters are left out of the graph; colour, show: what the map's colours mean
-    (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of the graph.
+    (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of the graph; snapshot: the map after
+    a share of the images, by its number in the run, None for the last one; pictures: whether the map shows patches
+    where it is zoomed in; branches: concepts per step of a cascade; other: the class that class_ is compared with;
+    confusion: a label and what the network took it for.
 
     The defaults are part of link version 1: other defaults need another version, with these kept in _DEFAULTS.
     """
@@ -43,6 +50,11 @@ class Selection:
     colour: str = "layer"
     show: str = "class"
     edges: int = 3
+    snapshot: int | None = None
+    pictures: bool = True
+    branches: int = 3
+    other: str = ""
+    confusion: tuple[str, str] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -83,6 +95,8 @@ class Vocabulary:
     layers: Sequence[str]
     clusters: Collection[int]
     neurons: int
+    snapshots: int
+    confusions: Collection[tuple[str, str]]
 
 
 @dataclass
@@ -125,12 +139,31 @@ def from_params(params: Mapping[str, Sequence[str]]) -> Reading:
     return reading
 
 
+def with_choice(selection: Selection, key: str, text: str) -> Selection:
+    """Return the selection with one part chosen anew, by its link key; unchanged where that cannot be read.
+
+    An empty text is the default. Only what is chosen on a view can be changed so, not what is selected.
+    """
+    if key not in CHOSEN:
+        return selection
+    part = _KEYS[key]
+    try:
+        value = part.read([text]) if text else getattr(_DEFAULTS[LINK_VERSION], part.field)
+    except ValueError:
+        return selection
+    changed: dict[str, Any] = {part.field: value}
+    return replace(selection, **changed)
+
+
 def restricted(reading: Reading, known: Vocabulary) -> Reading:
     """Return the reading without what the run does not have; each thing left out is named."""
     selection, dropped = reading.selection, list(reading.dropped)
     if selection.class_ and selection.class_ not in known.classes:
         dropped.append(f"The run has no class {selection.class_!r}; it shows all images.")
         selection = replace(selection, class_="")
+    if selection.other and selection.other not in known.classes:
+        dropped.append(f"The run has no class {selection.other!r} to compare with.")
+        selection = replace(selection, other="")
     unknown = [name for name in selection.layers if name not in known.layers]
     if unknown:
         dropped.append(f"The run has no layer {', '.join(map(repr, unknown))}.")
@@ -143,6 +176,13 @@ def restricted(reading: Reading, known: Vocabulary) -> Reading:
     if selection.neuron is not None and selection.neuron >= known.neurons:
         dropped.append(f"The run has no neuron {selection.neuron}; it has {known.neurons:,}.")
         selection = replace(selection, neuron=None)
+    if selection.snapshot is not None and selection.snapshot >= known.snapshots:
+        dropped.append(f"The run has no map number {selection.snapshot}; it has {known.snapshots}.")
+        selection = replace(selection, snapshot=None)
+    if selection.confusion and selection.confusion not in known.confusions:
+        label, prediction = selection.confusion
+        dropped.append(f"In this run no image of {label!r} is taken for {prediction!r}.")
+        selection = replace(selection, confusion=None)
     return Reading(selection, dropped)
 
 
@@ -204,6 +244,12 @@ def _share(text: str) -> float:
     return value
 
 
+def _pair(values: list[str]) -> tuple[str, str]:
+    if len(values) != 2:
+        raise ValueError(values)
+    return values[0], values[1]
+
+
 def _five_digits(value: float) -> float:
     return float(f"{value:.5g}")
 
@@ -238,5 +284,10 @@ _KEYS = {
     "colour": _key("colour", _one_of(COLOURS)),
     "show": _key("show", _one_of(SHOWN)),
     "edges": _key("edges", _up_to(MAX_EDGES)),
+    "map": _key("snapshot", _number),
+    "pictures": _key("pictures", lambda text: _one_of(("on", "off"))(text) == "on", lambda on: "on" if on else "off"),
+    "branches": _key("branches", _up_to(MAX_BRANCHES)),
+    "with": _key("other"),
+    "confusion": _Key("confusion", _pair, list),
 }
 """The keys of a link, with the part of the selection that each holds."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from neurocarto.dashboard import state, widgets
+from neurocarto.dashboard import components, state, widgets
 from neurocarto.dashboard.components.scripts import copy_scripts
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
@@ -13,14 +13,11 @@ from neurocarto.errors import RunError
 
 _SHELL, _PATH = "nc_shell", "nc_path"
 _ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
-_STYLE = """<style>
-.stMainBlockContainer { padding: 3.9rem clamp(1rem, 2vw, 2.5rem) 2rem; }
-.stMainBlockContainer h5 { padding: 0.2rem 0 0; }
-.stMainBlockContainer [data-testid="stCaptionContainer"] p { margin: 0; }
-</style>"""
-"""Streamlit's page leaves a third of a laptop's screen empty; the views need it."""
+_STYLE = f"<style>{(Path(__file__).parent / 'page.css').read_text(encoding='utf-8')}</style>"
 PAGES = {
     "explore": ("pages/explore.py", "Explore"),
+    "cascade": ("pages/cascade.py", "Cascade"),
+    "classes": ("pages/classes.py", "Classes"),
     "about": ("pages/about.py", "About"),
 }
 
@@ -46,6 +43,9 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         _navigation()
         st.session_state[_SHELL] = True
         st.rerun()
+    wanted = state.enter(name)
+    if wanted:
+        st.switch_page(PAGES[wanted][0])
     folders = run_folders()
     if not folders:
         widgets.no_runs()
@@ -62,6 +62,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         for message in state.dropped():
             widgets.notice(message)
         draw(opened)
+        components.answers(version=opened.version, answer=opened.cards.answer)
     except RunError as error:
         widgets.damaged_run(str(error))
 

@@ -1,6 +1,7 @@
 """The selection in the session and in the URL. Every change goes through `change`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
@@ -16,8 +17,8 @@ from neurocarto.dashboard.selection import (
 )
 from neurocarto.errors import RunError
 
-_SELECTION, _WRITTEN, _PAGE, _DROPPED, _OPENING = (
-    "nc_selection", "nc_written", "nc_page", "nc_dropped", "nc_opening",
+_SELECTION, _WRITTEN, _PAGE, _DROPPED, _OPENING, _GOING, _NAME = (
+    "nc_selection", "nc_written", "nc_page", "nc_dropped", "nc_opening", "nc_going", "nc_name",
 )  # fmt: skip
 
 MAX_OPENING = 100
@@ -35,6 +36,23 @@ def change(selection: Selection) -> None:
     st.session_state[_SELECTION] = selection
     st.session_state[_DROPPED] = []
     _write_url(selection)
+
+
+def go(page: str) -> None:
+    """Ask for another page, which the next run of the script opens with the selection."""
+    st.session_state[_GOING] = page
+
+
+def enter(name: str) -> str | None:
+    """Note the page that is being drawn; return another one if a view has asked for it."""
+    wanted: str | None = st.session_state.pop(_GOING, None)
+    st.session_state[_NAME] = name
+    return wanted if wanted != name else None
+
+
+def is_on(*pages: str) -> bool:
+    """Return whether the session is on one of some pages."""
+    return st.session_state.get(_NAME) in pages
 
 
 def dropped() -> list[str]:
@@ -82,16 +100,25 @@ def _open_linked(reading: Reading, open_named: Callable[[str], OpenRun]) -> Open
         if wanted == opened.name:
             raise
         reading.dropped.append(f"The run {wanted!r} cannot be opened, so {opened.name!r} is shown instead ({error}).")
-        reading.selection = Selection(run=opened.name)
-        return opened
-    reading.selection = Selection(**{**vars(reading.selection), "run": opened.name})
+        gone = reading.selection
+        if gone != gone.cleared():
+            reading.dropped.append("Clusters, neurons and a lasso mean nothing in another run, so none is selected.")
+        reading.selection = gone.cleared()
+    reading.selection = replace(reading.selection, run=opened.name)
     return opened
 
 
 def vocabulary(opened: OpenRun) -> Vocabulary:
     """Return what exists in a run."""
     lookup = opened.lookup
-    return Vocabulary(lookup.classes, lookup.layers, lookup.cluster_layer, len(lookup.neuron_cluster))
+    return Vocabulary(
+        classes=lookup.classes,
+        layers=lookup.layers,
+        clusters=lookup.cluster_layer,
+        neurons=len(lookup.neuron_cluster),
+        snapshots=len(lookup.run.manifest.snapshots),
+        confusions=lookup.pairs,
+    )
 
 
 def opening(opened: OpenRun) -> Selection:

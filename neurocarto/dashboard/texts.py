@@ -1,6 +1,8 @@
-"""The words of the About page."""
+"""The app's longer words: the About page, and why a view is empty."""
 
+from neurocarto.dashboard.selection import Selection
 from neurocarto.runs.manifest import Manifest
+from neurocarto.views.lookup import Lookup
 
 METHOD = """
 ### What you see, and how it was made
@@ -62,3 +64,40 @@ def influence(manifest: Manifest) -> str:
         "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the "
         f"class's output. {how} Solid lines excite, dashed lines inhibit."
     )
+
+
+def no_clusters(lookup: Lookup, selection: Selection) -> tuple[str, str]:
+    """Return why the graph is empty and what to do."""
+    where = " in the chosen layers" if selection.layers else ""
+    if selection.least and lookup.importances(selection.class_):
+        return f"No cluster{where} passes importance {selection.least:.2f}", "Lower it, or choose another class."
+    if not selection.class_:
+        return f"No influence between clusters was measured{where}", "Choose a class, or all layers."
+    rate = float(lookup.run.manifest.settings.get("false_discovery_rate", 0.05))
+    advice = "Choose all layers or another class." if selection.layers else "Choose another class, or All images."
+    return f"No cluster is important for {selection.class_}{where} (false discovery rate {rate:.0%})", advice
+
+
+def no_two_classes(lookup: Lookup, selection: Selection) -> tuple[str, str]:
+    """Return why no two classes are compared and what to do."""
+    if len(lookup.classes) < 2:
+        return "This run has fewer than two classes", "Make a run of images in two folders or more to compare them."
+    if not selection.class_:
+        return "No class is chosen", "Choose one above, or click a cell of the matrix to compare its two classes."
+    if selection.class_ == selection.other:
+        return (
+            f"{selection.class_} would be compared with itself",
+            f"Choose another one above. Most like {selection.class_}:",
+        )
+    if not lookup.importances(selection.class_):
+        return f"No cluster is important for {selection.class_}", "Choose another class above, or a cell of the matrix."
+    return "No second class is chosen", f"Choose one above, or a cell of the matrix. Most like {selection.class_}:"
+
+
+def nothing_to_compare(selection: Selection) -> tuple[str, str]:
+    """Return why the graph of two classes is empty and what to do."""
+    where = " in the chosen layers" if selection.layers else ""
+    advice = "Choose all layers or other classes." if selection.layers else "Choose other classes."
+    if selection.least > 0.5:
+        return f"No cluster{where} passes importance {selection.least:.2f} for either class", f"Lower it. {advice}"
+    return f"No cluster is important for {selection.class_} or {selection.other}{where}", advice

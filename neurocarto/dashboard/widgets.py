@@ -5,16 +5,24 @@ from html import escape
 
 import streamlit as st
 
-from neurocarto.dashboard import state
-from neurocarto.dashboard.components import copy_link
-from neurocarto.dashboard.loaders import OpenRun, run_folders
-from neurocarto.dashboard.selection import MAX_EDGES, Selection, query_string
+from neurocarto.dashboard import components, state
+from neurocarto.dashboard.components import Event
+from neurocarto.dashboard.events import on_event
+from neurocarto.dashboard.loaders import OpenRun, index_data, run_folders
+from neurocarto.dashboard.selection import Selection, query_string
 from neurocarto.views.lookup import Lookup
 
+SHOWING_SELECTION = ("explore", "cascade")
+"""Pages on which one sees what is selected."""
 _BOX = (
     "padding:{padding};border-radius:8px;border:1px solid color-mix(in srgb,currentColor 22%,transparent);"
     "background:color-mix(in srgb,currentColor 4%,transparent);overflow-wrap:anywhere"
 )
+
+
+def heading(title: str, how: str) -> None:
+    """Name a view, and say in one line what it shows and how to read it."""
+    st.html(f'<h5 class="nc-heading">{escape(title)}</h5><p class="nc-how">{escape(how)}</p>')
 
 
 def notice(text: str) -> None:
@@ -56,13 +64,16 @@ def damaged_run(message: str) -> None:
 def filters(opened: OpenRun) -> None:
     """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
     selection, lookup = state.current(), opened.lookup
-    run, class_, layers, clear, link = st.columns([2.1, 3.5, 3.9, 1.5, 1.1], vertical_alignment="bottom")
+    run, class_, layers, find, clear, link = st.columns([1.7, 2.8, 2.6, 2.6, 1.45, 1.05], vertical_alignment="bottom")
     with run:
         _run_filter(opened)
     with class_:
         _class_filter(lookup, selection)
     with layers:
         _layer_filter(lookup, selection)
+    with find:
+        components.publish("index", opened.version, index_data(opened))
+        components.search(version=opened.version, on_event=lambda event: _found(opened, event))
     clear.button(
         "Clear selection",
         key="nc_clear",
@@ -71,7 +82,14 @@ def filters(opened: OpenRun) -> None:
         width="stretch",
     )
     with link:
-        copy_link(query=query_string(selection))
+        components.copy_link(query=query_string(selection))
+
+
+def _found(opened: OpenRun, event: Event) -> None:
+    on_event(opened, event)
+    # A neuron or a cluster is seen where it can be looked at; a class on every page.
+    if "name" not in event and not state.is_on(*SHOWING_SELECTION):
+        state.go(SHOWING_SELECTION[0])
 
 
 def _run_filter(opened: OpenRun) -> None:
@@ -100,30 +118,6 @@ def class_caption(lookup: Lookup, name: str) -> str:
     if not name:
         return f"All images ({len(lookup.clusters):,} clusters)"
     return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} clusters)"
-
-
-def graph_filters(lookup: Lookup, selection: Selection) -> None:
-    """Show what thins the graph out: the least importance, with the count that remains, and edges per cluster."""
-    least, edges = st.columns(2)
-    low = 0.5 if selection.class_ else 0.0
-    found = lookup.importances(selection.class_).values()
-    count = sum(value >= selection.least for value in found)
-    st.session_state["nc_least"] = max(selection.least, low)
-    st.session_state["nc_edges"] = selection.edges
-    least.slider(
-        f"Least importance: {count:,} of {len(found):,} clusters pass",
-        low, 1.0, step=0.01, key="nc_least",
-        on_change=lambda: state.change(replace(state.current(), least=_above(st.session_state["nc_least"], low))),
-    )  # fmt: skip
-    edges.slider(
-        "Strongest edges of each cluster",
-        0, MAX_EDGES, key="nc_edges",
-        on_change=lambda: state.change(replace(state.current(), edges=st.session_state["nc_edges"])),
-    )  # fmt: skip
-
-
-def _above(value: float, low: float) -> float:
-    return 0.0 if value <= low else round(value, 2)
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:

@@ -354,6 +354,11 @@ def _content_problems(run: Run) -> Iterator[str]:
         for rows in layer_slices(run.manifest.layers).values()
     ):
         yield "neurons.parquet: channels do not count from 0 in each layer"
+    earlier: set[str] = set()
+    for layer in layers:
+        if not earlier.issuperset(layer.parents or ()):
+            yield f"manifest.json: layer {layer.name} builds on {', '.join(layer.parents or ())}, not all before it"
+        earlier.add(layer.name)
     if len(images) != run.manifest.images["count"]:
         yield f"images.parquet: {len(images)} rows, but the manifest counts {run.manifest.images['count']}"
     if run.embedding.ndim != 2 or len(run.embedding) != count:

@@ -1,4 +1,4 @@
-"""Galleries of example patches as HTML. Every text from a run is escaped; patches are data URIs."""
+"""Galleries of example patches as HTML: cards of clusters and neurons. Every text from a run is escaped."""
 
 import json
 import math
@@ -6,25 +6,26 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-import pandas as pd
-
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
+from neurocarto.views.strips import Strips
 
 QUALITY = {
     "similarity": ("similarity", "mean similarity of two members", ".2f"),
     "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place", ".2f"),
     "shared_images": ("shared images", "images among the strongest of two members, on average", ".0f"),
 }
-PATCH = 72
+BADGE = "badge"
+"""A column of the clusters' table in plain words, where a run has been judged."""
 
 
 class Gallery:
     """Draws cards of clusters and neurons. Buttons carry data-cluster or data-neuron for whoever listens."""
 
     def __init__(self, lookup: Lookup, patches: Patches, class_: str = "") -> None:
-        self._lookup, self._patches, self._class = lookup, patches, class_
+        self._lookup, self._class = lookup, class_
+        self._strips = Strips(lookup, patches)
         self._light, self._dark = (ramp_colours(len(lookup.layers), theme) for theme in ("light", "dark"))
         self._scores = {int(row.cluster): row for row in table_rows(lookup.important(class_))} if class_ else {}
 
@@ -34,7 +35,7 @@ class Gallery:
         cards = [self._compact(cluster, cluster in chosen) for cluster in clusters]
         return f'<div class="nc-cards">{"".join(cards)}</div>'
 
-    def cluster(self, cluster: int, members: int = 12, patches: int = 12) -> str:
+    def cluster(self, cluster: int, members: int = 12, patches: int = 10) -> str:
         """Return a cluster's card: members × patches, label with its evidence, size and quality."""
         found = self._lookup.members(cluster)
         rows = [self._member(int(neuron), patches) for neuron in found[:members]]
@@ -45,12 +46,12 @@ class Gallery:
             f'{self._evidence(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
         )
 
-    def neuron(self, neuron: int, patches: int = 24) -> str:
+    def neuron(self, neuron: int, patches: int = 14) -> str:
         """Return a neuron's card: statistics, the way to its cluster, and its strongest patches."""
         row, cluster = self._lookup.run.neurons.iloc[neuron], int(self._lookup.neuron_cluster[neuron])
-        strip = self._strip(self._lookup.examples(neuron, patches), 96)
+        strip = self._strips.neuron(neuron, patches)
         if strip:
-            body = f'<div class="nc-strip nc-large">{strip}</div>'
+            body = f'<div class="nc-strip">{strip}</div>'
         else:
             body = '<p class="nc-note">This neuron never fired on these images, so it has no example patches.</p>'
         if strip and self._lookup.silent[neuron]:
@@ -77,7 +78,7 @@ class Gallery:
         return f'<div class="nc-rows nc-columns">{rows}</div>'
 
     def _compact(self, cluster: int, selected: bool) -> str:
-        strip = self._strip(self._lookup.cluster_examples(cluster, 6), PATCH)
+        strip = self._strips.cluster(cluster, 6)
         state = " nc-selected" if selected else ""
         return (
             f'<section class="nc-card{state}" data-card-cluster="{cluster}">{self._heading(cluster, False)}'
@@ -99,8 +100,10 @@ class Gallery:
 
     def _quality(self, cluster: int) -> list[str]:
         frame = self._lookup.clusters
+        badge = frame[BADGE][cluster] if BADGE in frame else None
         values = [(column, frame[column][cluster]) for column in QUALITY if column in frame]
-        return [
+        shown = [f'<span class="nc-badge">{escape(badge)}</span>'] if isinstance(badge, str) and badge else []
+        return shown + [
             f'<span title="{escape(QUALITY[column][1])}">{QUALITY[column][0]} {value:{QUALITY[column][2]}}</span>'
             for column, value in values
             if value is not None and not math.isnan(value)
@@ -113,28 +116,11 @@ class Gallery:
         return f'<p class="nc-note">Over-represented among its patches: {found}</p>' if found else ""
 
     def _member(self, neuron: int, patches: int) -> str:
-        strip = self._strip(self._lookup.examples(neuron, patches), PATCH)
-        strip = strip or '<span class="nc-note">never fired on these images</span>'
+        strip = self._strips.neuron(neuron, patches) or '<span class="nc-note">never fired on these images</span>'
         return (
             f'<div class="nc-row"><button type="button" class="nc-link" data-neuron="{neuron}">'
             f'{escape(self._lookup.neuron_name(neuron))}</button><div class="nc-strip">{strip}</div></div>'
         )
-
-    def _strip(self, examples: pd.DataFrame, side: int) -> str:
-        return "".join(self._picture(row, side) for row in table_rows(examples))
-
-    def _picture(self, row: Any, side: int) -> str:
-        uri = self._patches.uri(int(row.image), (float(row.x0), float(row.y0), float(row.x1), float(row.y1)), side)
-        text = escape(self._describe(int(row.image), float(row.activation)))
-        if uri is None:
-            return f'<span class="nc-missing" title="{text}">no picture</span>'
-        return f'<img src="{uri}" width="{side}" height="{side}" alt="{text}" title="{text}" loading="lazy">'
-
-    def _describe(self, image: int, activation: float) -> str:
-        row = self._lookup.images.loc[image]
-        label = row["label"] if isinstance(row["label"], str) else "no label"
-        predicted = f", predicted {row['prediction']}" if isinstance(row["prediction"], str) else ""
-        return f"{label}{predicted}; activation {activation:.3g}; {row['path']}"
 
     def _size(self, cluster: int) -> str:
         size = int(self._lookup.clusters["size"][cluster])

@@ -9,7 +9,7 @@ import pandas as pd
 from pyvis.network import Network
 
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
-from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions
+from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions, side_by_side
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
@@ -34,43 +34,47 @@ def graph(
 ) -> dict[str, Any]:
     """Return nodes, edges and options for vis-network, and `rows` that describe the layers' bands.
 
-    Rows run from the image (bottom) to the class (top). A node's size is the cluster's strength for the
-    class, its picture the patch that most members share. An edge's width grows with the root of its
+    Rows run from the image (bottom) to the class (top); branches side by side share one. A node's size is the cluster's
+    strength for the class, its picture the patch that most members share. An edge's width grows with the root of its
     influence, since a few are far stronger than the rest; inhibiting ones are dashed. The class is the
     last node where influence on its output is known. least: importance below which clusters are left
     out; per_node: edges kept of each node's strongest.
     """
     passing = lookup.importances(class_)
     strengths = {c: s for c, s in lookup.strengths(class_).items() if passing[c] >= least}
-    rows = choose_clusters(lookup, strengths, layers, per_layer)
+    rows = side_by_side(lookup, choose_clusters(lookup, strengths, layers, per_layer), per_layer + 2)
     edges = choose_edges(lookup.edges(class_), rows, per_node)
-    rows = order_rows(rows, edges)
+    rows = order_rows(rows, edges, lookup.cluster_layer)
     network = Network(directed=True, cdn_resources="local")
-    places = positions(rows, ACROSS, DOWN)
+    places = positions(rows, ACROSS, DOWN, lookup.cluster_layer)
     for row in rows:
         for cluster in row.clusters:
-            _add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
+            add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
     if (edges["target"] == CLASS_OUTPUT).any():
-        network.add_node(
-            CLASS_OUTPUT, label=wrapped(class_, 24), shape="box", x=0.0, y=-DOWN * len(rows), margin=12,
-            font={"size": 18}, physics=False, title="",
-        )  # fmt: skip
+        add_output(network, class_, (0.0, -DOWN * len(rows)))
     else:
         edges = edges[edges["target"] != CLASS_OUTPUT]
-    _add_edges(network, edges)
+    add_edges(network, edges, relative_strengths(lookup, edges))
     nodes, links, *_ = network.get_network_data()
     return {
         "nodes": nodes,
         "edges": links,
         "options": options(),
-        "rows": [_band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
+        "rows": [band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
         "down": DOWN,
     }
 
 
-def _add_cluster(
-    network: Network, lookup: Lookup, patches: Patches, cluster: int, strength: float, place: tuple[float, float]
+def add_cluster(
+    network: Network,
+    lookup: Lookup,
+    patches: Patches,
+    cluster: int,
+    strength: float,
+    place: tuple[float, float],
+    **more: Any,
 ) -> None:
+    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units; more: of the node's data."""
     low, high = NODE_SIZES
     look: dict[str, Any] = {"shape": "square"}
     for row in table_rows(lookup.cluster_examples(cluster, 1)):
@@ -82,6 +86,8 @@ def _add_cluster(
         label=wrapped(lookup.label(cluster), 16),
         name=lookup.label(cluster),
         level=lookup.cluster_layer[cluster],
+        layer=lookup.layers[lookup.cluster_layer[cluster]],
+        **layer_colours(lookup, lookup.cluster_layer[cluster]),
         neurons=int(lookup.clusters["size"][cluster]),
         strength=round(float(strength), 4),
         x=place[0],
@@ -90,38 +96,64 @@ def _add_cluster(
         physics=False,
         title="",
         **look,
+        **more,
     )
 
 
-def _add_edges(network: Network, edges: pd.DataFrame) -> None:
+def add_output(network: Network, class_: str, place: tuple[float, float], node: int = CLASS_OUTPUT) -> None:
+    """Add a class's own output as a box with its name. node: a negative number."""
+    network.add_node(
+        node, label=wrapped(class_, 24), name=class_, shape="box", x=place[0], y=place[1], margin=12,
+        font={"size": 18}, physics=False, title="",
+    )  # fmt: skip
+
+
+def relative_strengths(lookup: Lookup, edges: pd.DataFrame) -> pd.Series:
+    """Return how strong each edge is beside the strongest into the same layer, 0…1: layers differ a hundredfold."""
+    strength = edges["weight"].abs()
+    layer = edges["target"].map(lookup.cluster_layer).fillna(CLASS_OUTPUT)
+    strongest = strength.groupby(layer).transform("max")
+    return (strength / strongest.where(strongest > 0, 1.0)).fillna(0.0)
+
+
+def add_edges(network: Network, edges: pd.DataFrame, strengths: pd.Series) -> None:
+    """Add edges as wide as the root of their strengths; those of negative weight are dashed."""
     low, high = EDGE_WIDTHS
-    strongest = float(edges["weight"].abs().max()) if len(edges) else 1.0
-    for row in table_rows(edges):
+    strongest = float(strengths.max()) if len(edges) else 1.0
+    for row, strength in zip(table_rows(edges), strengths, strict=True):
         network.add_edge(
             int(row.source),
             int(row.target),
             weight=float(row.weight),
-            width=round(low + (high - low) * math.sqrt(abs(float(row.weight)) / (strongest or 1.0)), 2),
+            width=round(low + (high - low) * math.sqrt(float(strength) / (strongest or 1.0)), 2),
             dashes=[6, 5] if row.weight < 0 else False,
             title="",
         )
 
 
-def _band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
-    light, dark = (ramp_colours(len(lookup.layers), theme)[row.layer] for theme in ("light", "dark"))
+def layer_colours(lookup: Lookup, layer: int) -> dict[str, str]:
+    """Return the colour of a layer in either theme."""
+    return {theme: ramp_colours(len(lookup.layers), theme)[layer] for theme in ("light", "dark")}
+
+
+def band(lookup: Lookup, row: Row, level: int, levels: int) -> dict[str, Any]:
+    """Return a row's band: its layer, or its branches from left to right, with the counts."""
+    layers = dict.fromkeys(lookup.cluster_layer[cluster] for cluster in row.clusters)
     return {
-        "name": lookup.layers[row.layer],
+        "name": "  |  ".join(lookup.layers[layer] for layer in layers),
         "shown": len(row.clusters),
         "available": row.available,
         "y": -DOWN * level,
-        "light": light,
-        "dark": dark,
+        **layer_colours(lookup, row.layer),
         "last": level == levels - 1,
     }
 
 
-def options() -> dict[str, Any]:
-    """Return vis-network's options: places are computed, so nothing moves by itself or by dragging."""
+def options(direction: str = "vertical") -> dict[str, Any]:
+    """Return vis-network's options: places are computed, so nothing moves by itself or by dragging.
+
+    direction: in which edges leave and arrive, `vertical` or `horizontal`.
+    """
     content: dict[str, Any] = json.loads(
         """{
         "physics": {"enabled": false},
@@ -129,11 +161,12 @@ def options() -> dict[str, Any]:
                         "zoomSpeed": 0.5},
         "nodes": {"shapeProperties": {"useBorderWithImage": true, "interpolation": true}, "borderWidth": 2,
                   "font": {"size": 12.5, "vadjust": 0, "multi": false}, "chosen": false},
-        "edges": {"smooth": {"enabled": true, "type": "cubicBezier", "forceDirection": "vertical", "roundness": 0.35},
+        "edges": {"smooth": {"enabled": true, "type": "cubicBezier", "roundness": 0.35},
                   "arrows": {"to": {"enabled": true, "scaleFactor": 0.4}}, "chosen": false,
                   "arrowStrikethrough": false}
     }"""
     )
+    content["edges"]["smooth"]["forceDirection"] = direction
     return content
 
 

@@ -1,6 +1,6 @@
 """Which neurons and clusters stand out, given what is selected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,14 @@ class Highlight:
     """What every view shows of one selection.
 
     selected (N,): neurons that stand out; context (N,): neurons of the chosen class and layers, which
-    keep their colour while the rest recedes; clusters: those that stand out, most selected members first.
+    keep their colour while the rest recedes; clusters: those that stand out, most selected members first;
+    counts: how many neurons each choice of `show` would make the context.
     """
 
     selected: BoolArray
     context: BoolArray
     clusters: tuple[int, ...]
+    counts: Mapping[str, int]
 
 
 def highlight(
@@ -38,8 +40,9 @@ def highlight(
     ones ("clusters").
     """
     shown = in_layers(lookup, layers)
-    important = np.fromiter(lookup.strengths(class_), np.int64) if class_ != ALL_IMAGES and show == "class" else None
-    context = shown if important is None else shown & np.isin(lookup.neuron_cluster, important)
+    of_class = shown
+    if class_ != ALL_IMAGES:
+        of_class = shown & np.isin(lookup.neuron_cluster, np.fromiter(lookup.strengths(class_), np.int64))
     if lasso:
         selected = shown & points_in_polygon(lookup.places, lasso)
         found, counts = np.unique(lookup.neuron_cluster[selected], return_counts=True)
@@ -54,7 +57,9 @@ def highlight(
             if own >= 0 and own not in chosen:
                 chosen.insert(0, own)
         selected |= np.isin(lookup.neuron_cluster, np.array(chosen, np.int64))
-    return Highlight(selected, selected if show == "clusters" else context, tuple(chosen))
+    contexts = {"all": shown, "class": of_class, "clusters": selected}
+    sizes = {name: int(context.sum()) for name, context in contexts.items()}
+    return Highlight(selected, contexts[show], tuple(chosen), sizes)
 
 
 def in_layers(lookup: Lookup, layers: Sequence[str]) -> BoolArray:

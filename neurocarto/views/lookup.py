@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from neurocarto.records import ALL_IMAGES, layer_slices
 from neurocarto.runs.store import Run
 
+CLASS_MEANS = "class_means.npy"
 BoolArray = npt.NDArray[np.bool_]
-"""The name under which influence over all images is stored, and the class that means "no class"."""
 
 
 def table_rows(frame: pd.DataFrame) -> Iterator[Any]:
@@ -43,6 +43,22 @@ class Lookup:
     def layers(self) -> tuple[str, ...]:
         """Names of the layers, from the image to the class."""
         return tuple(layer.name for layer in self.run.manifest.layers)
+
+    @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """How many layers lie, by the longest way, between the image and each layer; branches side by side share some.
+
+        Where it is unknown on which others a layer builds, each layer has a level of its own.
+        """
+        layers = self.run.manifest.layers
+        if any(layer.parents is None for layer in layers):
+            return tuple(range(len(layers)))
+        levels: dict[str, int] = {}
+        for layer in layers:  # in the order in which they run
+            levels[layer.name] = max(
+                (levels[parent] + 1 for parent in layer.parents or () if parent in levels), default=0
+            )
+        return tuple(levels[layer.name] for layer in layers)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -81,6 +97,12 @@ class Lookup:
     def images(self) -> pd.DataFrame:
         """The images' table, indexed by image."""
         return self.run.images.set_index("image")
+
+    @cached_property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """Every pair of an image's label and what the network says of it."""
+        known = self.run.images[["label", "prediction"]].dropna().drop_duplicates()
+        return frozenset(zip(known["label"], known["prediction"], strict=True))
 
     @cached_property
     def cluster_layer(self) -> dict[int, int]:
@@ -160,6 +182,50 @@ class Lookup:
         rows: npt.NDArray[np.int64] = begin + np.lexsort((ranks, -activations))[:count]
         return rows
 
+    def mean_activation(self, neuron: int) -> float:
+        """Return a neuron's mean activation over all images."""
+        return float(self.run.neurons["mean_activation"].to_numpy()[neuron])
+
+    @cached_property
+    def _directions(self) -> npt.NDArray[np.float32]:
+        """The embedding with every neuron at distance 1; 0 where a neuron has no place."""
+        vectors = np.asarray(self.run.embedding, np.float32)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        directions: npt.NDArray[np.float32] = np.divide(
+            vectors, length, out=np.zeros_like(vectors), where=(length > 0) & ~self.silent[:, None]
+        )
+        return directions
+
+    def related(self, neuron: int, count: int = 10) -> list[tuple[int, float]]:
+        """Return the neurons nearest to one in the embedding, with their cosine, nearest first.
+
+        None where the neuron has no place. Time: one product with the whole embedding.
+        """
+        closeness = self._directions @ self._directions[neuron]
+        closeness[neuron] = -np.inf
+        nearest = np.argpartition(-closeness, min(count, len(closeness) - 1))[:count]
+        order = nearest[np.lexsort((nearest, -closeness[nearest]))]
+        return [(int(i), float(closeness[i])) for i in order if closeness[i] > 0]
+
+    def driving_classes(self, neuron: int, count: int = 5) -> list[tuple[str, float]]:
+        """Return the classes on whose images a neuron fires most, with its mean activation there, highest first.
+
+        Only classes above the neuron's mean over all images; none where the run does not hold means by class.
+        """
+        if CLASS_MEANS not in self.run.manifest.files:
+            return []
+        means = self.run.array("class_means")[:, neuron]
+        names = self.run.classes["class"].to_numpy()
+        overall = self.mean_activation(neuron)
+        best = np.argsort(-means, kind="stable")[:count]
+        return [(str(names[i]), float(means[i])) for i in best if means[i] > overall]
+
+    def needed_by(self, cluster: int) -> pd.DataFrame:
+        """Return the classes for which a cluster is important (class, score, q_value, effect), best first."""
+        table, _ = self._important
+        rows: pd.DataFrame = table[table["cluster"].to_numpy() == cluster]
+        return rows.sort_values("score", ascending=False, kind="stable")
+
     def important(self, class_: str) -> pd.DataFrame:
         """Return a class's important clusters (class, cluster, score, q_value, effect), best first.
 
@@ -188,6 +254,13 @@ class Lookup:
         """Where each class comes from: `label` or `prediction`."""
         return dict(zip(self.run.classes["class"], self.run.classes["kind"], strict=True))
 
+    @cached_property
+    def outputs(self) -> dict[str, int]:
+        """How many of the network's outputs mean each class."""
+        return {
+            name: len(own) for name, own in zip(self.run.classes["class"], self.run.classes["outputs"], strict=True)
+        }
+
     def has_output(self, class_: str) -> bool:
         """Return whether influence on the class's own output is known."""
         return class_ in self._with_output
@@ -202,6 +275,11 @@ class Lookup:
             columns = ["source", "target", "weight", "low", "high"]
             self._edges[class_] = self.run.rows("influence", pc.field("class") == class_, columns)
         return self._edges[class_]
+
+    def measured_for(self, cluster: int) -> list[str]:
+        """Return the classes for which a cluster's influence was measured, in either direction; "" for all images."""
+        touched = (pc.field("source") == cluster) | (pc.field("target") == cluster)
+        return list(dict.fromkeys(self.run.rows("influence", touched, ["class"])["class"]))
 
     def importances(self, class_: str) -> dict[int, float]:
         """Return the clusters that matter for a class with their importance as it is shown, the most important first.

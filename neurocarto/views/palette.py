@@ -18,6 +18,8 @@ CATEGORIES = {
     "dark": ("#4aa8e0", "#e69f00", "#2fc79a", "#e59cc4", "#8fd0f5", "#d6c25a", "#a98be0"),
 }
 """Colours that tell neighbours apart, after Okabe and Ito (Color Universal Design, 2008); they have no order."""
+RISING = {"light": ("#f1f5f4", "#21918c", "#440154"), "dark": ("#1d2026", "#21918c", "#fde725")}
+"""For shares from none to all: from near the background over the ramp's middle to its end that stands out most."""
 RANGE = {"light": (0.02, 0.80), "dark": (0.30, 1.0)}
 """The part of the ramp that stands out from the theme's background."""
 

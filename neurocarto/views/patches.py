@@ -18,8 +18,9 @@ class Patches:
         self._run = run
         sizes = run.images.set_index("image")
         self._width, self._height = sizes["width"].to_dict(), sizes["height"].to_dict()
-        self._whole = lru_cache(maxsize=96)(self._decode)
+        self._decoded = lru_cache(maxsize=96)(self._decode)
         self.uri = lru_cache(maxsize=6000)(self._uri)
+        self.whole = lru_cache(maxsize=500)(self._small)
 
     def _decode(self, image: int) -> Image.Image | None:
         data = self._run.preview(image)
@@ -35,17 +36,29 @@ class Patches:
 
         box: x0, y0, x1, y1 in pixels of the upright original image; it may reach past the border.
         """
-        whole = self._whole(image)
+        whole = self._decoded(image)
         if whole is None:
             return None
         width, height = self._width[image], self._height[image]
         x0, y0, x1, y1 = inside(box, width, height)
         across, down = whole.width / width, whole.height / height
         area = (x0 * across, y0 * down, x1 * across, y1 * down)
-        patch = whole.resize((side, side), Image.Resampling.BICUBIC, box=area)
-        buffer = io.BytesIO()
-        patch.save(buffer, "webp", quality=72, method=1)
-        return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return _encoded(whole.resize((side, side), Image.Resampling.BICUBIC, box=area))
+
+    def _small(self, image: int, side: int) -> str | None:
+        """Return the whole image, its longer side `side` pixels, as a data URI, or None where it is not at hand."""
+        whole = self._decoded(image)
+        if whole is None:
+            return None
+        small = whole.copy()
+        small.thumbnail((side, side))
+        return _encoded(small)
+
+
+def _encoded(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "webp", quality=72, method=1)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def inside(box: Box, width: float, height: float) -> Box:

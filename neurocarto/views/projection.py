@@ -14,12 +14,15 @@ import plotly.graph_objects as go
 from neurocarto.views.lookup import BoolArray, Lookup
 from neurocarto.views.palette import SELECTED
 
-TRACES = ("all", "context", "selected", "neuron")
+TRACES = ("all", "context", "related", "selected", "lit", "neuron")
 """Names of the traces, from the bottom to the top."""
 
 
+MAP_STEPS = 32767
+
+
 def figure(lookup: Lookup) -> dict[str, Any]:
-    """Return the figure as plain JSON data: one trace with all neurons in row order, and three empty ones above.
+    """Return the figure as plain JSON data: one trace with all neurons in row order, and empty ones above.
 
     A point's number is its neuron's number; neurons without a place (they never fired, or fire alike on all
     images) leave a gap.
@@ -33,7 +36,9 @@ def figure(lookup: Lookup) -> dict[str, Any]:
                 marker={"size": _point_size(len(colours)), "opacity": 0.8, "color": colours},
             ),
             go.Scattergl(marker={"size": _point_size(len(colours)) + 1, "opacity": 0.9}),
+            go.Scattergl(marker={"size": 13, "symbol": "circle-open", "line": {"width": 2}}),
             go.Scattergl(marker={"size": 9, "color": SELECTED["light"], "line": {"width": 1.2, "color": "#ffffff"}}),
+            go.Scattergl(marker={"size": 13, "symbol": "square-open", "line": {"width": 2}}),
             go.Scattergl(
                 marker={"size": 17, "symbol": "diamond", "color": SELECTED["light"], "line": {"width": 2.5}},
             ),
@@ -67,6 +72,19 @@ def captions(lookup: Lookup) -> dict[str, Any]:
         "labels": {str(cluster): label for cluster, label in lookup.labels.items()},
         "accent": SELECTED,
     }
+
+
+def maps(lookup: Lookup) -> dict[str, Any]:
+    """Return the maps after a part of the images, all but the last, for the browser.
+
+    data: (S - 1, N, 2) int16 as base64, steps between low and high, -1 where a neuron has no place.
+    """
+    places = lookup.run.snapshots[:-1]
+    known = np.isfinite(places)
+    low, high = (float(places[known].min()), float(places[known].max())) if known.any() else (0.0, 1.0)
+    scaled = (np.where(known, places, low) - low) / max(high - low, 1e-9) * MAP_STEPS
+    codes = np.where(known, np.rint(scaled), -1).astype("<i2")
+    return {"low": low, "high": high, "steps": MAP_STEPS, "data": base64.b64encode(codes.tobytes()).decode()}
 
 
 def bits(mask: BoolArray) -> str:

@@ -27,7 +27,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-MARKUP = '<img src="x" onerror="window.broken=1"> & **bold** :red[x] $a$'
+MARKUP = '<img src="x" onerror="window.broken=1"> & **bold** :red[x] $a$ \u202eאב 🐦'
 Open = Callable[[str], Page]
 
 

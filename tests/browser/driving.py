@@ -72,3 +72,11 @@ def axis_ranges(page: Page) -> list[float]:
         "root => [...root.view.plot._fullLayout.xaxis.range, ...root.view.plot._fullLayout.yaxis.range]"
     )
     return ranges
+
+
+def graph_view(page: Page) -> list[float]:
+    """Return where the graph is moved to and how far it is zoomed."""
+    view: list[float] = page.locator(GRAPH).evaluate(
+        "root => { const n = root.view.network, at = n.getViewPosition(); return [at.x, at.y, n.getScale()]; }"
+    )
+    return view

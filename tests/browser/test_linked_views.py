@@ -109,7 +109,7 @@ def test_zoom_and_pan_survive_a_click_in_the_graph_and_a_change_of_class(page: P
     zoomed = axis_ranges(page)
     page.mouse.click(*node_place(page, nodes(page)[0]))
     wait_for_parameter(page, "clusters", "[0-9]")
-    page.get_by_role("combobox", name="Class").click()
+    page.get_by_role("combobox", name="Class", exact=True).click()
     page.get_by_role("option", name="fish").click()
     wait_for_parameter(page, "class", "fish")
     settled(page)
@@ -134,7 +134,7 @@ def test_names_full_of_markup_show_as_text(visit: Open, server: str) -> None:
     page = visit(f"{server}/?v=1&run=markup")
     settled(page)
     expect(page.locator(GALLERY)).to_contain_text(MARKUP)
-    page.get_by_role("combobox", name="Class").click()
+    page.get_by_role("combobox", name="Class", exact=True).click()
     page.get_by_role("option", name=MARKUP).click()
     settled(page)
     cluster = nodes(page)[0]

@@ -47,7 +47,7 @@ def test_every_page_opens_by_its_link_as_the_first_request_and_later(visit: Open
     with serve(runs) as cold:
         for page in (visit(f"{cold}/{path}?{SELECTED}"), visit(f"{cold}/{path}?{SELECTED}")):
             expect(page.get_by_role("link", name="Explore")).to_be_visible(timeout=20_000)
-            expect(page.get_by_role("combobox", name="Class")).to_have_value(re.compile(r"^birds \("))
+            expect(page.get_by_role("combobox", name="Class", exact=True)).to_have_value(re.compile(r"^birds \("))
             expect(page.get_by_role("dialog")).to_have_count(0)
             assert copied_link(page).endswith(SELECTED)
             page.get_by_role("link", name="Explore").click()

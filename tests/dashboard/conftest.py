@@ -6,6 +6,11 @@ from streamlit.testing.v1 import AppTest
 from synthetic import write_synthetic_run
 
 from neurocarto.dashboard import loaders
+from neurocarto.dashboard.loaders import OpenRun
+from neurocarto.runs.store import Run
+from neurocarto.views.cards import Cards
+from neurocarto.views.lookup import Lookup
+from neurocarto.views.patches import Patches
 
 ROOT = Path(__file__).resolve().parents[2]
 Visit = Callable[..., AppTest]
@@ -14,6 +19,13 @@ Visit = Callable[..., AppTest]
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic_run(tmp_path_factory.mktemp("dashboard") / "planted")
+
+
+@pytest.fixture
+def opened(run_folder: Path) -> OpenRun:
+    run = Run(run_folder)
+    lookup, patches = Lookup(run), Patches(run)
+    return OpenRun("planted", "1", lookup, patches, Cards(lookup, patches))
 
 
 @pytest.fixture

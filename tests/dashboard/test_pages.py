@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.conftest import ROOT, Visit
 
-PAGES = ["", "explore", "about"]
+PAGES = ["", "explore", "cascade", "classes", "about"]
 SELECTIONS: list[dict[str, object]] = [
     {},
     {"v": "1"},
@@ -26,6 +26,11 @@ SELECTIONS: list[dict[str, object]] = [
     {"colour": "cluster"},
     {"class_": "birds", "min": "0.9", "edges": "0"},
     {"class_": "birds", "min": "1"},
+    {"map": "1"},
+    {"map": "4", "pictures": "off"},
+    {"class_": "birds", "with": "fish"},
+    {"class_": "birds", "branches": "1", "clusters": "3"},
+    {"confusion": ["birds", "fish"]},
     {"lasso": "-9,-9_9,-9_9,9_-9,9"},
     {"lasso": "900,900_901,900_900,901"},
 ]
@@ -35,6 +40,8 @@ BROKEN: list[dict[str, object]] = [
     {"clusters": "9999", "class_": "birds"},
     {"neuron": "'; drop"},
     {"colour": "ultraviolet"},
+    {"map": "5", "with": "gone", "confusion": ["gone", "birds"], "branches": "99", "pictures": "perhaps"},
+    {"confusion": "birds"},
 ]
 
 
@@ -51,6 +58,16 @@ def test_what_a_link_asks_in_vain_is_said(visit: Visit, params: dict[str, object
     assert "status" in str([element.proto for element in visit(**params).get("html")])
 
 
+def test_a_link_to_a_run_that_is_gone_keeps_what_can_be_kept(visit: Visit) -> None:
+    app = visit(v="1", run="gone", class_="fish", layer="block1", clusters="3", colour="rate")
+    said = str([element.proto for element in app.get("html")])
+    assert "is shown instead" in said
+    assert "mean nothing in another run" in said
+    assert app.selectbox(key="nc_class").value == "fish"
+    assert app.multiselect(key="nc_layers").value == ["block1"]
+    assert app.button(key="nc_clear").disabled
+
+
 def test_the_app_opens_on_the_class_with_most_important_clusters(visit: Visit) -> None:
     app = visit()
     assert app.selectbox(key="nc_class").value in {"birds", "fish", '<b>tools & "signs"</b>'}
@@ -64,17 +81,6 @@ def test_filters_change_the_url_and_keep_each_other(visit: Visit) -> None:
     assert app.query_params["layer"] == "block1"
     assert app.query_params["clusters"] == "3"
     assert not app.exception
-
-
-def test_the_graphs_filters_change_the_selection_and_count_what_remains(visit: Visit) -> None:
-    app = visit(v="1", run="planted", class_="birds")
-    app.slider(key="nc_least").set_value(0.9).run()
-    app.slider(key="nc_edges").set_value(1).run()
-    assert (app.query_params["min"], app.query_params["edges"]) == ("0.9", "1")
-    # 27 scores, evenly from .40 to .99 in some order: 0.9 and more are the last four; important are those above .7.
-    assert app.slider(key="nc_least").label == "Least importance: 4 of 13 clusters pass"
-    app.slider(key="nc_least").set_value(1.0).run()
-    assert "No cluster passes importance 1.00" in str([element.proto for element in app.get("html")])
 
 
 def test_clear_selection_keeps_the_filters(visit: Visit) -> None:

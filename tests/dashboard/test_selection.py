@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from neurocarto.dashboard.selection import (
     _KEYS,
     COLOURS,
+    MAX_BRANCHES,
     MAX_CLUSTERS,
     MAX_EDGES,
     MAX_VERTICES,
@@ -35,6 +36,11 @@ selections = st.builds(
     colour=st.sampled_from(list(COLOURS)),
     show=st.sampled_from(list(SHOWN)),
     edges=st.integers(0, MAX_EDGES),
+    snapshot=st.none() | st.integers(0, 9),
+    pictures=st.booleans(),
+    branches=st.integers(0, MAX_BRANCHES),
+    other=st.text(max_size=12),
+    confusion=st.none() | st.tuples(names, names),
 )
 
 
@@ -58,7 +64,7 @@ def test_a_link_of_version_1_keeps_its_meaning() -> None:
     # Links are out in the world: another default needs another version, and these values under "1".
     assert from_params({"v": ["1"]}).selection == Selection(
         run="", class_="", layers=(), clusters=(), neuron=None, lasso=(), least=0.0, colour="layer", show="class",
-        edges=3,
+        edges=3, snapshot=None, pictures=True, branches=3, other="", confusion=None,
     )  # fmt: skip
 
 
@@ -68,12 +74,16 @@ KEYS = [*to_params(Selection()), *_KEYS]
 @given(st.dictionaries(st.sampled_from(KEYS) | st.text(),
                        st.lists(st.text(max_size=60), max_size=3)))  # fmt: skip
 def test_mutilated_links_never_raise_and_never_lie(params: dict[str, list[str]]) -> None:
-    known = Vocabulary(classes={"a"}, layers=("l1", "l2"), clusters=range(5), neurons=10)
+    known = Vocabulary({"a"}, ("l1", "l2"), range(5), 10, 3, {("a", "b")})
     selection = restricted(from_params(params), known).selection
     assert selection.class_ in {"", "a"}
     assert set(selection.layers) <= {"l1", "l2"}
     assert set(selection.clusters) <= set(range(5))
     assert selection.neuron is None or 0 <= selection.neuron < 10
+    assert selection.other in {"", "a"}
+    assert selection.snapshot in {None, 0, 1, 2}
+    assert selection.confusion in {None, ("a", "b")}
+    assert 0 <= selection.branches <= MAX_BRANCHES
     assert len(selection.lasso) in {0, *range(3, MAX_VERTICES + 1)}
 
 
@@ -91,6 +101,12 @@ def test_mutilated_links_never_raise_and_never_lie(params: dict[str, list[str]])
         ({"min": ["nan"]}, "min 'nan' cannot be read"),
         ({"colour": ["red"]}, "colour 'red' cannot be read"),
         ({"edges": ["11"]}, "edges '11' cannot be read"),
+        ({"pictures": ["maybe"]}, "pictures 'maybe' cannot be read"),
+        ({"branches": ["9"]}, "branches '9' cannot be read"),
+        ({"confusion": ["a"]}, "confusion 'a' cannot be read"),
+        ({"confusion": ["b", "a"]}, "no image of 'b' is taken for 'a'"),
+        ({"map": ["3"]}, "no map number 3"),
+        ({"with": ["gone"]}, "no class 'gone' to compare with"),
         ({"class": ["gone"]}, "no class 'gone'"),
         ({"layer": ["l1", "gone"]}, "no layer 'gone'"),
         ({"clusters": ["1.9"]}, "no cluster 9"),
@@ -98,7 +114,7 @@ def test_mutilated_links_never_raise_and_never_lie(params: dict[str, list[str]])
     ],
 )
 def test_what_is_dropped_is_said_and_the_rest_restored(params: dict[str, list[str]], message: str) -> None:
-    known = Vocabulary(classes={"a"}, layers=("l1", "l2"), clusters=range(5), neurons=10)
+    known = Vocabulary({"a"}, ("l1", "l2"), range(5), 10, 3, {("a", "b")})
     reading = restricted(from_params({"run": ["r"], **params}), known)
     assert len(reading.dropped) == 1
     assert message in reading.dropped[0]
@@ -106,7 +122,7 @@ def test_what_is_dropped_is_said_and_the_rest_restored(params: dict[str, list[st
 
 
 def test_layers_take_the_runs_order() -> None:
-    known = Vocabulary(classes=(), layers=("l1", "l2"), clusters=(), neurons=0)
+    known = Vocabulary((), ("l1", "l2"), (), 0, 1, ())
     assert restricted(Reading(Selection(layers=("l2", "l1"))), known).selection.layers == ("l1", "l2")
 
 

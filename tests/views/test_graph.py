@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph import EDGE_WIDTHS, NODE_SIZES, graph, wrapped
 from neurocarto.views.lookup import Lookup
@@ -42,11 +44,27 @@ def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup, pa
 
 
 def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Lookup, patches: Patches) -> None:
-    found = sorted(graph(lookup, patches)["edges"], key=lambda edge: abs(edge["weight"]))
-    assert all(bool(edge["dashes"]) == (edge["weight"] < 0) for edge in found)
-    widths = [edge["width"] for edge in found]
-    assert widths == sorted(widths)
-    assert EDGE_WIDTHS[0] <= widths[0] <= widths[-1] == EDGE_WIDTHS[1]
+    edges = graph(lookup, patches)["edges"]
+    assert all(bool(edge["dashes"]) == (edge["weight"] < 0) for edge in edges)
+    for layer in (1, 2):  # each layer has its own measure: their strongest weights differ a hundredfold
+        into = [edge for edge in edges if lookup.cluster_layer[edge["to"]] == layer]
+        widths = [edge["width"] for edge in sorted(into, key=lambda edge: abs(edge["weight"]))]
+        assert widths == sorted(widths)
+        assert EDGE_WIDTHS[0] <= widths[0] <= widths[-1] == EDGE_WIDTHS[1]
+
+
+def test_branches_side_by_side_share_a_band_and_stay_apart_in_it(
+    lookup: Lookup, patches: Patches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lookup.__dict__, "levels", (0, 0, 1))
+    content = graph(lookup, patches, class_="birds")
+    assert [row["name"] for row in content["rows"]] == ["block0  |  block1", "block2"]
+    shared = sorted((node for node in content["nodes"] if node.get("level") in (0, 1)), key=lambda node: node["x"])
+    assert len({node["y"] for node in shared}) == 1
+    layers = [node["layer"] for node in shared]
+    assert layers == sorted(layers)
+    steps = [b["x"] - a["x"] for a, b in zip(shared[:-1], shared[1:], strict=True)]
+    assert max(steps) == steps[layers.index("block1") - 1] > min(steps)
 
 
 def test_layers_filter_the_rows_and_counts_tell_what_is_left_out(lookup: Lookup, patches: Patches) -> None:

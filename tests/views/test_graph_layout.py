@@ -22,6 +22,13 @@ def test_edges_are_kept_when_strong_for_either_end() -> None:
     assert 99 not in set(found["target"])
 
 
+def test_edges_into_the_class_compete_with_no_others() -> None:
+    rows = [Row(0, (1, 2), 2), Row(1, (10,), 1)]
+    found = choose_edges(edges((1, 10, 0.9), (1, -1, 0.1), (2, 10, 0.3), (2, -1, 0.2)), rows, 1)
+    assert set(found.loc[found["target"] == -1, "source"]) == {1, 2}
+    assert len(choose_edges(edges((1, -1, 0.1)), rows, 0)) == 0
+
+
 def test_ordering_uncrosses_edges() -> None:
     rows = [Row(0, (1, 2, 3), 3), Row(1, (11, 12, 13), 3)]
     crossed = edges((1, 13, 1.0), (2, 12, -1.0), (3, 11, 1.0))

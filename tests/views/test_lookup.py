@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurocarto.records import ALL_IMAGES
+from neurocarto.records import ALL_IMAGES, Layer
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
@@ -11,6 +11,30 @@ from neurocarto.views.lookup import Lookup
 def test_neurons_carry_their_layer_and_name(lookup: Lookup) -> None:
     assert lookup.neuron_layer.tolist() == [0] * 40 + [1] * 40 + [2] * 40
     assert lookup.neuron_name(41) == "block1/1"
+
+
+PARALLEL = {
+    "stem": (), "one": ("stem",), "two.0": ("stem",), "two.1": ("two.0",), "joined": ("one", "two.1"),
+    "last": ("joined",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parents", "levels"),
+    [
+        (PARALLEL, (0, 1, 1, 2, 3, 4)),
+        (dict.fromkeys(PARALLEL), (0, 1, 2, 3, 4, 5)),
+        ({"a": (), "b": None, "c": ("a",)}, (0, 1, 2)),
+        ({"a": (), "b": (), "c": ("a", "gone")}, (0, 0, 1)),
+    ],
+)
+def test_layers_side_by_side_share_a_level_and_unknown_ones_have_their_own(
+    lookup: Lookup, parents: dict[str, tuple[str, ...] | None], levels: tuple[int, ...]
+) -> None:
+    run = Run(lookup.run.folder)
+    layers = tuple(Layer(name, 4, 7, 7, parents=before) for name, before in parents.items())
+    run.manifest = replace(run.manifest, layers=layers)
+    assert Lookup(run).levels == levels
 
 
 def test_members_are_the_clusters_neurons_strongest_first(lookup: Lookup) -> None:
@@ -82,3 +106,40 @@ def test_edges_of_a_class_are_read_without_those_of_others(lookup: Lookup) -> No
     expected = run.influence[run.influence["class"] == "birds"].drop(columns="class").reset_index(drop=True)
     assert len(expected) < len(run.influence)
     assert found.equals(expected)
+
+
+def test_related_neurons_are_the_nearest_in_the_embedding(lookup: Lookup) -> None:
+    vectors = lookup.run.embedding.astype(np.float64)
+    vectors[lookup.silent] = 0
+    length = np.linalg.norm(vectors, axis=1)
+    for neuron in (0, 9, 77):
+        cosine = vectors @ vectors[neuron] / np.where(length > 0, length, np.inf) / length[neuron]
+        cosine[neuron] = -1
+        expected = np.argsort(-cosine)[:10]
+        found = lookup.related(neuron)
+        assert [i for i, _ in found] == expected.tolist()
+        np.testing.assert_allclose([value for _, value in found], cosine[expected], rtol=1e-4)
+
+
+def test_driving_classes_are_those_above_the_neurons_mean_highest_first(lookup: Lookup) -> None:
+    means = lookup.run.array("class_means")[:, 9]
+    found = lookup.driving_classes(9)
+    overall = lookup.mean_activation(9)
+    assert [value for _, value in found] == sorted(means[means > overall].tolist(), reverse=True)
+    assert all(means[lookup.classes.index(name)] == np.float32(value) for name, value in found)
+
+
+def test_a_run_without_means_by_class_names_no_driving_class(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(lookup.run.manifest.files, "class_means.npy")
+    assert lookup.driving_classes(9) == []
+
+
+def test_the_classes_that_need_a_cluster_are_those_it_is_important_for(lookup: Lookup) -> None:
+    for cluster in (0, 5, 26):
+        expected = {name for name in lookup.classes if cluster in set(lookup.important(name)["cluster"])}
+        assert set(lookup.needed_by(cluster)["class"]) == expected
+
+
+def test_pairs_are_what_labels_are_taken_for(lookup: Lookup) -> None:
+    images = lookup.run.images
+    assert lookup.pairs == frozenset(zip(images["label"], images["prediction"], strict=True))

@@ -1,7 +1,9 @@
 """The browser half of the views: Streamlit components that keep one Plotly chart and one vis-network alive.
 
 Large, rarely changing data (points, nodes, pictures) goes through `publish`, whose message the browser
-caches, so it crosses the wire once; what is selected goes to the views in small messages of its own.
+caches, so it crosses the wire once; what is selected goes to the views in small messages of its own. What
+only matters while one looks around (the card under the mouse, the whole image behind a patch) the views
+ask for, and `answers` sends it without the page running again.
 """
 
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from typing import Any
 import streamlit as st
 
 Event = dict[str, Any]
+MAX_ASKED = 150
+_ASKED = "nc_asked"
 _FOLDER = Path(__file__).parent
 
 
@@ -19,14 +23,19 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
+_PARTS = {"cascade": ("graph", "cascade")}
+"""Components whose class builds on another's: the scripts in their order."""
+
+
 @cache
 def _component(name: str) -> Any:
-    """Register a component: its script behind the shared one, the shared style sheet, and an empty root."""
+    """Register a component: its class behind the shared script, the shared style sheet, and an empty root."""
+    scripts = ("common", *_PARTS.get(name, (name,)))
     return st.components.v2.component(
         f"neurocarto_{name}",
         html=f'<div class="nc nc-{name}"></div>',
         css=_read("style.css"),
-        js=_read("common.js") + _read(f"{name}.js"),
+        js="".join(_read(f"{part}.js") for part in scripts) + f"\nexport default component({name.capitalize()});\n",
         isolate_styles=False,
     )
 
@@ -36,23 +45,63 @@ def publish(name: str, version: str, content: dict[str, Any]) -> None:
     _component("publish")(key=f"nc_publish_{name}", data={"name": name, "version": version, "content": content})
 
 
+def answers(*, version: str, answer: Callable[[str], Any]) -> None:
+    """Answer what the views ask for, in a fragment of its own, so that looking around runs no page.
+
+    answer: returns the answer to one question as JSON, None where there is none; version: of the run, so that
+    no view gets an answer about another one. At most MAX_ASKED questions are answered at once.
+    """
+    _answers(version, answer)
+
+
+@st.fragment
+def _answers(version: str, answer: Callable[[str], Any]) -> None:
+    key = "nc_answers"
+
+    def receive() -> None:
+        asked = st.session_state[key].get("event")
+        st.session_state[_ASKED] = asked if isinstance(asked, list) else []
+
+    questions = [text for text in st.session_state.pop(_ASKED, [])[:MAX_ASKED] if isinstance(text, str)]
+    found = {text: answer(text) for text in questions}
+    _component("answers")(key=key, data={"version": version, "answers": found}, on_event_change=receive)
+
+
 def projection(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
     """Show the published projection in the published colours.
 
     Events: {kind: click, neuron, add}, {kind: lasso, polygon}, {kind: clear},
-    {kind: choose, name: colour or show, value}.
+    {kind: choose, name: link key, value}.
     """
     _mount("projection", {"version": version, **highlight}, on_event)
 
 
 def graph(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    """Show the published cluster graph. Events: {kind: click, cluster, add}, {kind: clear}."""
+    """Show the published cluster graph. Events as of the projection, but {kind: click, cluster, add} and no lasso."""
     _mount("graph", {"version": version, **highlight}, on_event)
 
 
-def gallery(*, html: str, on_event: Callable[[Event], None]) -> None:
-    """Show a gallery (escaped HTML). Events: {kind: click, cluster or neuron, add}."""
-    _mount("gallery", {"html": html}, on_event)
+def cascade(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
+    """Show the published cascade. Events: {kind: select, cluster, page}, {kind: choose, name, value}, {kind: clear}."""
+    _mount("cascade", {"version": version, **highlight}, on_event)
+
+
+def matrix(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
+    """Show the published matrix of classes. Events: {kind: compare, first, second}, {kind: class, name}."""
+    _mount("matrix", {"version": version, **highlight}, on_event)
+
+
+def gallery(*, html: str, on_event: Callable[[Event], None], name: str = "gallery") -> None:
+    """Show cards (escaped HTML). Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}.
+
+    A button's data-event holds any other event as JSON. name: where a page shows several, that of this one.
+    """
+    _mount("gallery", {"html": html}, on_event, f"nc_{name}")
+
+
+def search(*, version: str, on_event: Callable[[Event], None]) -> None:
+    """Show the search box over the published index. Events: {kind: select, cluster, neuron or name}."""
+    _mount("search", {"version": version}, on_event)
 
 
 def copy_link(*, query: str) -> None:
@@ -60,8 +109,8 @@ def copy_link(*, query: str) -> None:
     _component("link")(key="nc_link", data={"query": query})
 
 
-def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    key = f"nc_{name}"
+def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], key: str = "") -> None:
+    key = key or f"nc_{name}"
 
     def receive() -> None:
         event = st.session_state[key].get("event")

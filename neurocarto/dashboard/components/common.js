@@ -34,6 +34,14 @@ function published(name, version) {
   });
 }
 
+// Ask the server for something small; the answer comes without the page running again.
+function ask(question) {
+  return new Promise((resolve) => {
+    const put = () => (hub.answers ? hub.answers.ask(question).then(resolve) : setTimeout(put, 50));
+    put();
+  });
+}
+
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -86,8 +94,87 @@ function placeTip(tip, root, x, y) {
   tip.style.top = `${Math.max(4, Math.min(y + 12, root.clientHeight - tip.offsetHeight - 4))}px`;
 }
 
-function fillTip(tip, lines) {
+// What is under the mouse: its name at once, its card with patches as soon as it is here.
+// Cards come from neurocarto.views.cards, which escapes every text of the run.
+async function showCard(tip, stage, { x, y }, question, lines) {
   tip.replaceChildren(...lines.filter(Boolean).map((text, i) => make(i ? "span" : "strong", {}, text)));
+  tip.shown = question;
+  placeTip(tip, stage, x, y);
+  if (!question) return;
+  const card = await ask(question);
+  if (!card || tip.shown !== question || tip.hidden) return;
+  const notes = lines.slice(3).map((text) => make("span", {}, text));
+  tip.innerHTML = card;
+  tip.append(...notes);
+  placeTip(tip, stage, x, y);
+}
+
+// The cluster under the mouse in one view lights up in the others.
+function light(cluster, source) {
+  for (const [listener, owner] of hub.lit ?? []) if (owner !== source) listener(cluster);
+}
+
+function onLight(listener, owner) {
+  hub.lit ??= new Set();
+  const entry = [listener, owner];
+  hub.lit.add(entry);
+  return () => hub.lit.delete(entry);
+}
+
+function fullScreenButton(root) {
+  const control = button("", "Show this view on the full screen, and back", () => (
+    document.fullscreenElement === root ? document.exitFullscreen() : root.requestFullscreen()));
+  control.innerHTML = '<svg viewBox="0 0 12 12" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true">'
+    + '<path d="M1 4V1h3M8 1h3v3M11 8v3H8M4 11H1V8"/></svg>';
+  return control;
+}
+
+// Native sliders: they bring their own keyboard and their own voice. Made once, so that they keep the focus.
+// A control without a range is a tick box.
+class Controls {
+  constructor(choose) {
+    this.root = make("div", { class: "nc-controls" });
+    this.choose = choose;
+    this.made = new Map();
+  }
+
+  update(controls) {
+    for (const [name, control] of Object.entries(controls)) {
+      if (!this.made.has(name)) this.make(name, control);
+      const { input, text } = this.made.get(name);
+      text.textContent = control.text;
+      if (input.type === "checkbox") { input.checked = control.value; continue; }
+      for (const attribute of ["min", "max", "step"]) input.setAttribute(attribute, control[attribute]);
+      if (document.activeElement !== input || !this.timer) input.value = control.value;
+      input.setAttribute("aria-valuetext", control.text);
+    }
+  }
+
+  make(name, { max }) {
+    const input = make("input", { type: max === undefined ? "checkbox" : "range", "data-choice": name });
+    const text = make("span");
+    input.addEventListener("change", () => {
+      clearTimeout(this.timer);
+      if (input.type === "checkbox") { this.choose(name, input.checked ? "on" : "off"); return; }
+      // Keys change a slider step by step: only where it comes to rest counts.
+      this.timer = setTimeout(() => { this.timer = undefined; this.choose(name, input.value); }, 150);
+    });
+    this.root.append(make("label", {}, text, input));
+    this.made.set(name, { input, text });
+  }
+}
+
+// The whole image behind a patch, with the box where a neuron is named: a native dialog, which brings Escape and the focus.
+async function showImage(root, image, neuron) {
+  const html = await ask(neuron === undefined ? `w:${image}` : `i:${image}:${neuron}`);
+  if (!html) return;
+  const dialog = make("dialog", { class: "nc nc-dialog", "aria-label": "The whole image" });
+  dialog.innerHTML = html;
+  dialog.append(button("Close", "Close", () => dialog.close()));
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => dialog.remove());
+  root.parentElement.append(dialog);
+  dialog.showModal();
 }
 
 // One view object per root element: made at the first call, updated at every rerun, destroyed at the end.

@@ -1,32 +1,45 @@
-
 const INHIBITING = { light: "#6a4c93", dark: "#c3a6ff" };
-const CLASS_NODE = -1;
+const isOutput = (id) => id < 0;
 
 class Graph {
+  get words() {
+    return {
+      name: "Cluster graph", home: "Top", homeHint: "Go to the last layers, at a readable size", fitHint: "Show all layers",
+      keys: "Enter selects, Control and Enter adds", legend: "wider: stronger in its layer · larger picture: more important",
+    };
+  }
+
   constructor(root) {
     this.root = root;
+    this.channel = "graph";
     this.canvas = make("div", { class: "nc-canvas" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
     this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
-    const tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": "Cluster graph" },
+    this.tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": this.words.name },
       button("+", "Zoom in", () => this.zoom(1.35)), button("−", "Zoom out", () => this.zoom(1 / 1.35)),
-      button("Top", "Go to the last layers, at a readable size", () => this.start()),
-      button("Fit", "Show all layers", () => this.network?.fit({ animation: false, maxZoomLevel: 1.1 })));
-    this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" }, this.canvas, this.tip);
+      button(this.words.home, this.words.homeHint, () => { this.moved = false; this.start(); }),
+      button("Fit", this.words.fitHint, () => this.fit()), fullScreenButton(root));
+    this.empty = make("div", { class: "nc-empty", role: "status", hidden: "" });
+    this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" }, this.canvas, this.empty, this.tip);
     this.legend = make("div", { class: "nc-legend" });
-    root.replaceChildren(tools, this.stage, this.legend, this.live);
+    this.controls = new Controls((name, value) => this.send({ kind: "choose", name, value }));
+    root.replaceChildren(this.tools, this.stage, this.legend, this.controls.root, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
-    this.stage.addEventListener("focus", () => this.network?.redraw());
-    this.stage.addEventListener("blur", () => { this.tip.hidden = true; this.network?.redraw(); });
+    this.stage.addEventListener("focus", () => this.chosen && this.paintEdges());
+    this.stage.addEventListener("blur", () => { this.tip.hidden = true; if (this.chosen) this.paintEdges(); });
     this.stage.addEventListener("mouseleave", () => this.network && this.hover(undefined));
     this.resizes = new ResizeObserver(() => this.resized());
     this.resizes.observe(this.stage);
+    this.unlight = onLight((cluster) => this.lit(cluster), this);
     onThemeChange(root, () => this.network && this.apply());
   }
 
   async update(state) {
     this.state = state;
-    const [content] = await Promise.all([published("graph", state.version), loadScript("vis-network.min.js")]);
+    this.controls.update(state.controls ?? {});
+    this.empty.hidden = !state.empty;
+    this.empty.replaceChildren(...(state.empty ?? []).map((text, i) => make(i ? "span" : "strong", {}, text)));
+    const [content] = await Promise.all([published(this.channel, state.version), loadScript("vis-network.min.js")]);
     if (this.state !== state) return;
     if (this.drawn !== state.version) this.draw(content, state.version);
     this.apply();
@@ -35,7 +48,7 @@ class Graph {
   draw(content, version) {
     const { nodes, edges, options, rows } = content;
     this.tip.hidden = true;
-    Object.assign(this, { content, rows, hovered: undefined, cursor: undefined });
+    Object.assign(this, { content, rows, zones: content.zones ?? [], hovered: undefined, cursor: undefined });
     this.byId = new Map(nodes.map((node) => [node.id, node]));
     this.nodes = new vis.DataSet(nodes);
     this.edges = new vis.DataSet(edges.map((edge, id) => ({ ...edge, id })));
@@ -66,40 +79,44 @@ class Graph {
     const chosen = new Set(state.clusters.filter((id) => this.byId.has(id)));
     this.chosen = chosen;
     this.nodes.update([...this.byId.values()].map((node) => this.nodeLook(node, chosen, accent)));
-    this.edges.update(this.edges.map((edge) => this.edgeLook(edge, chosen, accent)));
+    this.paintEdges();
     this.drawLegend(state.clusters.length - chosen.size);
     this.root.dataset.version = this.drawn;
     this.root.dataset.nodes = this.byId.size;
     this.root.dataset.highlighted = [...chosen].join(" ");
-    this.stage.setAttribute("aria-label", `Cluster graph; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
-      "Enter selects, Control and Enter adds, plus and minus zoom, 0 shows everything.");
+    this.stage.setAttribute("aria-label", `${this.words.name}; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
+      `${this.words.keys}, plus and minus zoom, 0 shows everything.`);
+  }
+
+  // Whether what is not selected steps back.
+  get recedes() {
+    return this.chosen?.size > 0;
   }
 
   nodeLook(node, chosen, accent) {
     const { text, background, font, name } = this.look;
-    const isClass = node.id === CLASS_NODE;
     const selected = chosen.has(node.id);
-    const faded = chosen.size > 0 && !selected && !isClass;
-    const border = selected ? accent : isClass ? text : this.layerColour(node, name);
+    const faded = this.recedes && !selected && !isOutput(node.id);
+    const border = selected ? accent : isOutput(node.id) ? text : node[name];
     return {
       id: node.id,
       borderWidth: selected ? 6 : 2.5,
       color: { border, background, hover: { border, background } },
-      font: { ...node.font, face: font, size: isClass ? 18 : 12.5, color: faded ? fade(text, 0.55) : text,
+      font: { ...node.font, face: font, size: isOutput(node.id) ? 18 : 12.5, color: faded ? fade(text, 0.55) : text,
               strokeWidth: 3, strokeColor: background },
     };
   }
 
-  layerColour(node, name) {
-    const row = this.rows.find((r) => Math.abs(r.y - node.y) < 1);
-    return row ? row[name] : this.look.text;
+  paintEdges() {
+    const accent = this.state.accent[this.look.name];
+    this.edges.update(this.edges.map((edge) => this.edgeLook(edge, this.chosen, accent)));
   }
 
   edgeLook(edge, chosen, accent) {
     const { name, text } = this.look;
-    const focus = this.hovered ?? this.cursor;
+    const focus = this.hovered ?? this.focused();
     const lit = edge.from === focus || edge.to === focus || chosen.has(edge.from) || chosen.has(edge.to);
-    const quiet = !lit && (chosen.size > 0 || focus !== undefined);
+    const quiet = !lit && (this.recedes || focus !== undefined);
     const sign = edge.weight < 0 ? INHIBITING[name] : text;
     const touched = chosen.has(edge.from) || chosen.has(edge.to);
     return { id: edge.id, color: { color: touched ? accent : sign, opacity: quiet ? 0.1 : lit ? 0.85 : 0.38 } };
@@ -113,6 +130,8 @@ class Graph {
     const unit = 1 / this.network.getScale();
     context.save();
     context.textBaseline = "top";
+    const shown = this.network.DOMtoCanvas({ x: 0, y: 36 }).y; // below the tools
+    for (const zone of this.zones) this.drawZone(context, zone, unit, shown);
     for (const [i, row] of this.rows.entries()) {
       const top = row.y - down * 0.42;
       context.fillStyle = fade(this.look.text, i % 2 ? 0.0 : 0.035);
@@ -123,50 +142,76 @@ class Graph {
       context.font = `${size}px ${this.look.font}`;
       context.fillStyle = fade(this.look.text, 0.7);
       const count = row.shown < row.available ? `  ${row.shown} of ${row.available}` : "";
-      context.fillText(row.name + count, left + 10 * unit, top + 3 * unit);
+      haloed(context, row.name + count, [left + 10 * unit, top + 3 * unit], 3 * unit, this.look.background);
     }
     context.restore();
   }
 
+  // A column of the graph with its name, which stays in sight.
+  drawZone(context, { name, left, right, top, bottom }, unit, shown) {
+    context.strokeStyle = fade(this.look.text, 0.35);
+    context.lineWidth = unit;
+    context.setLineDash([5 * unit, 5 * unit]);
+    context.strokeRect(left, top, right - left, bottom - top);
+    context.setLineDash([]);
+    context.textAlign = "center";
+    context.font = `600 ${Math.min(13 * unit, 26)}px ${this.look.font}`;
+    context.fillStyle = this.look.text;
+    const place = [(left + right) / 2, Math.max(top + 4 * unit, shown), right - left - 8];
+    haloed(context, name, place, 4 * unit, this.look.background);
+    context.textAlign = "start";
+  }
+
   // A veil instead of transparency: through a transparent picture one would see the edges behind it.
   drawVeils(context) {
-    if (!this.chosen?.size) return;
+    if (!this.recedes) return;
     context.save();
     context.fillStyle = fade(this.look.background, 0.62);
     for (const { id, x, y, size } of this.byId.values()) {
-      if (this.chosen.has(id) || id === CLASS_NODE) continue;
+      if (this.chosen.has(id) || isOutput(id) || this.isHidden(id)) continue;
       context.fillRect(x - size - 3, y - size - 3, 2 * size + 6, 2 * size + 6);
     }
     context.restore();
   }
 
+  isHidden() {
+    return false;
+  }
+
+  // Where the keyboard is, while it is here.
+  focused() {
+    return document.activeElement === this.stage ? this.cursor : undefined;
+  }
+
   drawCursor(context) {
-    if (this.cursor === undefined || document.activeElement !== this.stage || !this.byId.has(this.cursor)) return;
-    const { x, y, size = 24 } = this.byId.get(this.cursor);
-    context.save();
-    context.strokeStyle = this.look.text;
-    context.lineWidth = 2;
-    context.setLineDash([4, 3]);
-    context.strokeRect(x - size - 8, y - size - 8, 2 * size + 16, 2 * size + 16);
-    context.restore();
+    for (const [id, dash] of [[this.focused(), [4, 3]], [this.lighted, []]]) {
+      if (id === undefined || !this.byId.has(id) || this.isHidden(id)) continue;
+      const { x, y, size = 24 } = this.byId.get(id);
+      context.save();
+      context.strokeStyle = this.look.text;
+      context.lineWidth = 2;
+      context.setLineDash(dash);
+      context.strokeRect(x - size - 8, y - size - 8, 2 * size + 16, 2 * size + 16);
+      context.restore();
+    }
   }
 
   drawLegend(missing) {
     const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
     const note = missing ? [make("strong", {}, `${missing} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
     this.legend.replaceChildren(...edge("plus", "excites"), ...edge("minus", "inhibits"),
-      make("span", {}, "wider: stronger · larger picture: more important"), ...note);
+      make("span", {}, this.words.legend), ...note);
   }
 
   // Tall graphs open at their top, where the class is, at a size that can be read.
   start() {
     if (!this.network || !this.byId.size) return;
-    this.moved = false;
     const places = [...this.byId.values()];
     const { down } = this.content;
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
     if (!width || !height) return; // not laid out yet, or hidden: there is no scale to choose
-    const xs = places.map((n) => n.x), ys = places.map((n) => n.y);
+    const xs = [...places.map((n) => n.x), ...this.zones.flatMap(({ left, right }) => [left + 15, right - 65])];
+    const ys = places.map((n) => n.y);
     const across = Math.max(...xs) - Math.min(...xs) + 150, tall = Math.max(...ys) - Math.min(...ys) + down;
     const readable = Math.min(1.15, width / across);
     const whole = Math.min(readable, height / tall);
@@ -176,6 +221,11 @@ class Graph {
     this.network.moveTo({ position: { x: (Math.max(...xs) + Math.min(...xs)) / 2, y }, scale, animation: false });
   }
 
+  fit() {
+    this.moved = true;
+    this.network?.fit({ animation: false, maxZoomLevel: 1.1 });
+  }
+
   zoom(factor) {
     if (!this.network) return;
     this.moved = true;
@@ -183,7 +233,7 @@ class Graph {
   }
 
   resized() {
-    if (!this.network) return;
+    if (!this.network || !this.stage.clientWidth) return;
     this.network.setSize("100%", "100%");
     if (!this.moved) this.start();
     this.network.redraw();
@@ -192,7 +242,7 @@ class Graph {
   clicked({ pointer, event }) {
     const id = this.network.getNodeAt(pointer.DOM);
     const source = event.srcEvent ?? event;
-    if (id !== undefined && id !== CLASS_NODE) this.pick(id, source.ctrlKey || source.metaKey || source.shiftKey);
+    if (id !== undefined && !isOutput(id)) this.pick(id, source.ctrlKey || source.metaKey || source.shiftKey);
   }
 
   pick(id, add) {
@@ -201,46 +251,64 @@ class Graph {
   }
 
   hover(id, pointer) {
+    const cluster = id === undefined || isOutput(id) ? undefined : id;
     this.hovered = id;
-    this.canvas.style.cursor = id === undefined || id === CLASS_NODE ? "" : "pointer";
-    this.edges.update(this.edges.map((edge) => this.edgeLook(edge, this.chosen, this.state.accent[this.look.name])));
+    this.canvas.style.cursor = cluster === undefined ? "" : "pointer";
+    this.paintEdges();
     this.tip.hidden = true;
-    if (id === undefined || id === CLASS_NODE) return;
-    fillTip(this.tip, this.describe(id));
-    placeTip(this.tip, this.stage, pointer.x, pointer.y);
+    light(cluster, this);
+    if (id === undefined) return;
+    showCard(this.tip, this.stage, pointer, cluster === undefined ? undefined : `c:${cluster}`, this.describe(id));
+  }
+
+  // What is under the mouse in another view is framed here.
+  lit(cluster) {
+    if (this.lighted === cluster) return;
+    this.lighted = cluster;
+    this.network?.redraw();
   }
 
   describe(id) {
     const node = this.byId.get(id);
-    if (id === CLASS_NODE) return [node.label, "the class's own output"];
-    const row = this.rows.find((r) => Math.abs(r.y - node.y) < 1);
-    return [node.name, `cluster ${id} in ${row?.name}`, `${node.neurons} neurons`];
+    if (isOutput(id)) return [node.name, "the class's own output"];
+    return [node.name, `cluster ${id} in ${node.layer}`, `${node.neurons} neurons`, ...(node.notes ?? [])];
   }
 
   key(event) {
     if (event.target !== this.stage || !this.network) return;
     const { key } = event;
     if (key.startsWith("Arrow")) this.walk(key);
-    else if (key === "Enter" && this.cursor > CLASS_NODE) this.pick(this.cursor, event.ctrlKey || event.shiftKey);
+    else if (key === "Enter" && this.cursor !== undefined && !isOutput(this.cursor)) this.pick(this.cursor, event.ctrlKey || event.shiftKey);
     else if (key === "Escape") this.send({ kind: "clear" });
     else if (key === "+") this.zoom(1.35);
     else if (key === "-") this.zoom(1 / 1.35);
-    else if (key === "0") this.network.fit({ animation: false, maxZoomLevel: 1.1 });
+    else if (key === "0") this.fit();
     else return;
     event.preventDefault();
   }
 
   walk(key) {
-    const places = [...this.byId.values()];
+    const places = [...this.byId.values()].filter((node) => !this.isHidden(node.id));
     if (!places.length) return;
     const from = this.byId.get(this.cursor);
-    const next = from ? nearest(places, from, key) : places.reduce((a, b) => (b.y < a.y ? b : a));
+    const next = from ? this.next(places, from, key) : this.first(places);
     if (!next) return;
     this.cursor = next.id;
     this.live.textContent = this.describe(next.id).join(", ");
     this.reveal(next);
-    this.apply();
+    this.paintEdges();
+    light(isOutput(next.id) ? undefined : next.id, this);
+    const { x, y } = this.network.canvasToDOM(next);
+    showCard(this.tip, this.stage, { x: x + 20, y }, isOutput(next.id) ? undefined : `c:${next.id}`, this.describe(next.id));
     this.network.redraw();
+  }
+
+  first(places) {
+    return places.reduce((a, b) => (b.y < a.y ? b : a));
+  }
+
+  next(places, from, key) {
+    return nearest(places, from, key);
   }
 
   reveal(node) {
@@ -250,6 +318,7 @@ class Graph {
   }
 
   destroy() {
+    this.unlight();
     this.resizes.disconnect();
     this.network?.destroy();
   }
@@ -265,8 +334,17 @@ function nearest(places, from, key) {
   return candidates.sort((a, b) => distance(a) - distance(b))[0];
 }
 
+// Text that stays legible over lines.
+function haloed(context, text, place, width, halo) {
+  context.save();
+  context.strokeStyle = halo;
+  context.lineWidth = width;
+  context.lineJoin = "round";
+  context.strokeText(text, ...place);
+  context.restore();
+  context.fillText(text, ...place);
+}
+
 function fade(colour, alpha) {
   return `color-mix(in srgb, ${colour} ${Math.round(alpha * 100)}%, transparent)`;
 }
-
-export default component(Graph);

@@ -32,5 +32,3 @@ class Link {
     this.anchor.title = "Copy a link that opens exactly this";
   }
 }
-
-export default component(Link);

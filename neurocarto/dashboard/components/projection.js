@@ -1,5 +1,9 @@
 
-const DIM = { all: 0.16, context: 0.28 };
+const THUMB = 42;
+const MOST_WITH_THUMBS = 500;
+const TRAVEL = 700; // milliseconds from one map to the next
+const TRACES = ["all", "context", "related", "selected", "lit", "neuron"];
+const DIM = { all: 0.14, context: 0.5 };
 const FULL = { all: 0.8, context: 0.9 };
 
 function decoded(values) {
@@ -15,27 +19,39 @@ class Projection {
   constructor(root) {
     this.root = root;
     this.plot = make("div", { class: "nc-canvas" });
+    this.thumbs = make("div", { class: "nc-thumbs", "aria-hidden": "true" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
     this.ring = make("div", { class: "nc-ring", hidden: "" });
     this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
     this.legend = make("div", { class: "nc-legend" });
-    this.lasso = button("Lasso", "Lasso: draw around neurons to select them", () => this.setMode("lasso"));
-    this.pan = button("Move", "Move: drag to pan, click to select", () => this.setMode("pan"));
+    this.modes = {
+      pan: button("Move", "Move: drag to pan, click to select", () => this.setMode("pan")),
+      lasso: button("Lasso", "Lasso: draw around neurons to select them", () => this.setMode("lasso")),
+      select: button("Box", "Box: draw a rectangle to select the neurons in it", () => this.setMode("select")),
+    };
     const tools = make("div", { class: "nc-tools", role: "toolbar", "aria-label": "Projection" },
-      this.pan, this.lasso,
+      ...Object.values(this.modes),
       button("+", "Zoom in", () => this.zoom(0.7)), button("−", "Zoom out", () => this.zoom(1 / 0.7)),
-      button("Fit", "Show the whole map", () => this.fit()));
+      button("Fit", "Show the whole map", () => this.fit()), fullScreenButton(root));
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" },
-      this.plot, this.ring, this.tip);
+      this.plot, this.thumbs, this.ring, this.tip);
     this.selects = {};
     this.choices = make("div", { class: "nc-choices" });
-    root.replaceChildren(this.choices, tools, this.stage, this.legend, this.live);
+    this.play = button("▶", "Play how the map came about", () => this.playMaps());
+    this.maps = new Controls((name, value) => this.choose(name, this.isLast(value) ? "" : value));
+    this.maps.root.prepend(this.play);
+    root.replaceChildren(make("div", { class: "nc-bar" }, this.choices, tools), this.stage, this.legend, this.maps.root, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("blur", () => this.leave());
-    this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; });
+    this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; light(undefined, this); });
     this.resizes = new ResizeObserver(() => this.drawn && Plotly.Plots.resize(this.plot));
     this.resizes.observe(this.stage);
+    this.unlight = onLight((cluster) => this.lit(cluster), this);
     onThemeChange(root, () => this.drawn && this.apply());
+  }
+
+  isLast(map) {
+    return Number(map) === this.state.fractions.length - 1;
   }
 
   async update(state) {
@@ -47,12 +63,14 @@ class Projection {
     this.codes = new Int16Array(bytes(colours.codes).buffer);
     if (this.drawn !== state.version) await this.draw(content, state.version);
     await this.apply();
+    await this.showMap(state.snapshot ?? state.fractions.length - 1, false);
   }
 
   async draw(content, version) {
     const { data, layout } = content.figure;
-    Object.assign(this, { content, layout, traces: data });
+    Object.assign(this, { content, layout, traces: data, frames: undefined, cursor: undefined, lighted: undefined, groups: undefined });
     [this.x, this.y, this.layer] = [data[0].x, data[0].y, data[0].marker.color].map(decoded);
+    this.last = { x: this.x, y: this.y };
     this.cluster = new Int32Array(bytes(content.clusters).buffer);
     Object.assign(data[0], { x: this.x, y: this.y });
     data[0].marker.color = this.layer;
@@ -63,20 +81,27 @@ class Projection {
     this.plot.removeAllListeners?.("plotly_click");
     this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
     this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
-    this.plot.on("plotly_unhover", () => { this.tip.hidden = true; });
+    this.plot.on("plotly_unhover", () => { this.tip.hidden = true; light(undefined, this); });
     this.plot.on("plotly_selected", (event) => this.lassoed(event));
-    this.plot.on("plotly_relayout", () => this.placeRing());
+    this.plot.on("plotly_relayouting", () => this.placeThumbs());
+    this.plot.on("plotly_relayout", () => { this.placeRing(); this.showThumbs(); });
+    this.plot.on("plotly_afterplot", () => this.placeThumbs());
     this.drawn = version;
+    this.at = undefined;
     this.setMode("pan");
   }
 
-  subset(mask) {
+  // Numbers of the neurons in each trace above the first, which has all of them in their order.
+  indices(mask) {
     const bits = bytes(mask);
-    const x = [], y = [], color = [];
-    for (let i = 0; i < this.x.length; i++) {
-      if (hasBit(bits, i) && !Number.isNaN(this.x[i])) { x.push(this.x[i]); y.push(this.y[i]); color.push(this.codes[i]); }
-    }
-    return { x, y, color };
+    const found = [];
+    for (let i = 0; i < this.x.length; i++) if (hasBit(bits, i)) found.push(i);
+    return found;
+  }
+
+  places(indices) {
+    const shown = indices.filter((i) => !Number.isNaN(this.x[i]));
+    return { x: shown.map((i) => this.x[i]), y: shown.map((i) => this.y[i]), color: shown.map((i) => this.codes[i]) };
   }
 
   async apply() {
@@ -84,66 +109,92 @@ class Projection {
     this.tip.hidden = true;
     const look = theme(this.root);
     const accent = content.accent[look.name];
-    const [all, context, selected, neuron] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker } }));
-    const standing = state.context ? this.subset(state.context) : { x: [], y: [], color: [] };
-    const chosen = this.subset(state.selected);
     const one = state.neuron ?? -1;
-    const opacity = chosen.x.length ? DIM : FULL;
-    all.marker.opacity = state.context || chosen.x.length ? DIM.all : FULL.all;
-    Object.assign(context, { x: standing.x, y: standing.y });
-    Object.assign(context.marker, { color: standing.color, opacity: opacity.context });
-    const scale = evenBands(this.colours[look.name]);
+    this.groups = {
+      context: state.context ? this.indices(state.context) : [],
+      related: state.related, selected: this.indices(state.selected),
+      lit: this.lightedNeurons(), neuron: one >= 0 ? [one] : [],
+    };
+    const [all, ...above] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker } }));
+    const standing = this.groups.selected.length > 0;
+    all.marker.opacity = state.context || standing ? DIM.all : FULL.all;
     all.marker.color = this.codes;
+    Object.assign(all, { x: this.x, y: this.y });
+    const scale = evenBands(this.colours[look.name]);
+    for (const [i, trace] of above.entries()) {
+      const { x, y, color } = this.places(this.groups[TRACES[i + 1]]);
+      Object.assign(trace, { x, y });
+      if (trace.name === "context") Object.assign(trace.marker, { color });
+    }
+    const [context, related, selected, lit, neuron] = above;
     for (const trace of [all, context]) Object.assign(trace.marker, scale);
-    Object.assign(selected, { x: chosen.x, y: chosen.y });
-    const crowd = chosen.x.length > 400;
+    context.marker.opacity = (standing ? DIM : FULL).context;
+    const crowd = selected.x.length > 400;
     selected.marker.color = accent;
-    selected.marker.size = crowd ? 5 : chosen.x.length > 40 ? 8 : 11;
+    selected.marker.size = crowd ? 5 : selected.x.length > 40 ? 8 : 11;
     selected.marker.line = { width: crowd ? 0.5 : 1.2, color: look.background };
-    Object.assign(neuron, one >= 0 && !Number.isNaN(this.x[one]) ? { x: [this.x[one]], y: [this.y[one]] } : { x: [], y: [] });
+    related.marker.color = lit.marker.color = look.text;
     neuron.marker.color = accent;
     neuron.marker.line = { width: 2.5, color: look.text };
-    const shapes = state.lasso?.length ? [{
+    const final = state.snapshot === null;
+    const shapes = final && state.lasso?.length ? [{
       type: "path", path: `M${state.lasso.map((p) => p.join(",")).join("L")}Z`,
       line: { color: accent, width: 1.5, dash: "dot" }, fillcolor: accent, opacity: 0.12, layer: "below",
     }] : [];
-    await Plotly.react(this.plot, [all, context, selected, neuron],
+    await Plotly.react(this.plot, [all, ...above],
       { ...this.layout, dragmode: this.mode, shapes, selections: [], selectionrevision: (this.revision = (this.revision ?? 0) + 1),
         newselection: { line: { color: accent, width: 2, dash: "dot" } } });
     this.drawLegend();
     this.drawChoices();
+    this.drawModes(final);
     this.root.dataset.colours = state.colours;
-    this.root.dataset.highlighted = chosen.x.length;
+    this.root.dataset.highlighted = selected.x.length;
+    this.root.dataset.related = state.related.join(" ");
     this.root.dataset.neuron = one >= 0 ? one : "";
     this.root.dataset.version = this.drawn;
     this.stage.setAttribute("aria-label", `Projection of ${this.x.length} neurons; ${state.summary}. ` +
       "Arrow keys walk from neuron to neuron, Enter selects, Shift and Enter adds, plus and minus zoom, 0 shows everything.");
     this.placeRing();
+    this.showThumbs();
+  }
+
+  drawModes(final) {
+    for (const [name, control] of Object.entries(this.modes)) {
+      control.setAttribute("aria-pressed", name === this.mode);
+      control.disabled = name !== "pan" && !final;
+      control.title = control.disabled ? "Only on the last map, after all images" : control.getAttribute("aria-label");
+    }
+    if (!final && this.mode !== "pan") this.setMode("pan");
   }
 
   drawLegend() {
-    const { low, high, legend, light, dark } = this.colours;
+    const { low, high, legend, light: pale, dark } = this.colours;
     const bar = make("span", { class: "nc-ramp", role: "img", "aria-label": `Colours: from ${low} to ${high}` });
     for (const [code, title] of legend.entries()) {
-      bar.append(make("i", { style: `--light:${light[code]};--dark:${dark[code]}`, title }));
+      bar.append(make("i", { style: `--light:${pale[code]};--dark:${dark[code]}`, title }));
     }
-    this.legend.replaceChildren(make("span", {}, low), bar, make("span", {}, high));
+    const marks = this.groups.neuron.length ? [make("span", {}, "◆ the neuron  ○ its nearest in the embedding")] : [];
+    this.legend.replaceChildren(make("span", {}, low), bar, make("span", {}, high), ...marks);
   }
 
   // Native selects: they bring their own keyboard and their own voice. Made once, so that they keep the focus.
   drawChoices() {
     for (const [name, [title, value, options]] of Object.entries(this.state.choices)) {
-      this.selects[name] ??= this.makeChoice(name, title, options);
-      this.selects[name].value = value;
+      const select = (this.selects[name] ??= this.makeChoice(name, title));
+      select.replaceChildren(...Object.entries(options).map(([key, text]) => new Option(`${title}: ${text}`, key)));
+      select.value = value;
     }
   }
 
-  makeChoice(name, title, options) {
-    const select = make("select", { "aria-label": title, "data-choice": name },
-      ...Object.entries(options).map(([key, text]) => new Option(`${title}: ${text}`, key)));
-    select.addEventListener("change", () => this.send({ kind: "choose", name, value: select.value }));
+  makeChoice(name, title) {
+    const select = make("select", { "aria-label": title, "data-choice": name });
+    select.addEventListener("change", () => this.choose(name, select.value));
     this.choices.append(select);
     return select;
+  }
+
+  choose(name, value) {
+    this.send({ kind: "choose", name, value });
   }
 
   describe(i) {
@@ -155,8 +206,28 @@ class Projection {
 
   hover(i, event) {
     const box = this.stage.getBoundingClientRect();
-    fillTip(this.tip, this.describe(i));
-    placeTip(this.tip, this.stage, event.clientX - box.left, event.clientY - box.top);
+    light(this.cluster[i] < 0 ? undefined : this.cluster[i], this);
+    showCard(this.tip, this.stage, { x: event.clientX - box.left, y: event.clientY - box.top }, `n:${i}`, this.describe(i));
+  }
+
+  // The neurons of the cluster that is under the mouse in another view.
+  lit(cluster) {
+    if (!this.drawn || cluster === this.lighted) return;
+    this.lighted = cluster;
+    if (this.lightTimer) return;
+    this.lightTimer = setTimeout(() => {
+      this.lightTimer = undefined;
+      this.groups.lit = this.lightedNeurons();
+      const { x, y } = this.places(this.groups.lit);
+      this.root.dataset.lit = this.groups.lit.length;
+      Plotly.restyle(this.plot, { x: [x], y: [y] }, [TRACES.indexOf("lit")]);
+    }, 40);
+  }
+
+  lightedNeurons() {
+    const found = [];
+    if (this.lighted !== undefined) this.cluster.forEach((cluster, i) => { if (cluster === this.lighted) found.push(i); });
+    return found;
   }
 
   pick(i, add) {
@@ -164,8 +235,103 @@ class Projection {
     this.send({ kind: "click", neuron: i, add: Boolean(add) });
   }
 
+  // The maps after a part of the images are asked for when they are first looked at.
+  async showMap(number, smoothly) {
+    const { fractions } = this.state;
+    const text = (i) => `Map after ${Math.round(fractions[i] * 100)} % of the images`;
+    this.maps.update({ map: { min: 0, max: fractions.length - 1, step: 1, value: number, text: text(number) },
+      pictures: { value: this.state.pictures, text: "Patches when zoomed in" } });
+    const known = this.at ?? fractions.length - 1;
+    this.root.dataset.map = number;
+    if (number === known) return;
+    this.at = number;
+    this.frames ??= unpacked(await ask("maps"), this.last);
+    if (this.at === number) await this.moveTo(this.frames[number], smoothly || known !== undefined);
+  }
+
+  async moveTo(target, smoothly) {
+    const { xaxis, yaxis } = this.plot._fullLayout;
+    // What is seen stays where it is: else every step would choose its own range.
+    await Plotly.relayout(this.plot, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] });
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const duration = calm || !smoothly ? 0 : TRAVEL, begin = performance.now();
+    const start = { x: this.x, y: this.y }, run = (this.run = {});
+    this.thumbs.replaceChildren();
+    // As many frames as the machine draws in the time.
+    for (let passed = 0; passed < 1 && this.run === run;) {
+      passed = duration ? Math.min(1, (performance.now() - begin + 16) / duration) : 1;
+      const share = (1 - Math.cos(Math.PI * passed)) / 2;
+      [this.x, this.y] = ["x", "y"].map((axis) => (passed === 1 ? target[axis] : between(start[axis], target[axis], share)));
+      const groups = TRACES.slice(1).map((name) => this.places(this.groups[name]));
+      await Plotly.restyle(this.plot, { x: [this.x, ...groups.map((g) => g.x)], y: [this.y, ...groups.map((g) => g.y)] }, TRACES.map((_, i) => i));
+      await new Promise(requestAnimationFrame);
+    }
+    this.placeRing();
+    this.showThumbs();
+  }
+
+  async playMaps() {
+    const count = this.state.fractions.length;
+    if (this.playing) { this.playing = false; return; }
+    this.playing = true;
+    this.play.textContent = "■";
+    for (let i = 0; i < count && this.playing; i++) {
+      await this.showMap(i, true);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    if (!this.playing) this.choose("map", this.isLast(this.at) ? "" : String(this.at));
+    else if (this.state.snapshot !== null) this.choose("map", "");
+    this.playing = false;
+    this.play.textContent = "▶";
+  }
+
+  // Patches instead of points where few enough neurons are seen; none covers another.
+  showThumbs() {
+    if (!this.groups) return;
+    const chosen = this.state.pictures ? this.thumbsInView() : [];
+    this.root.dataset.thumbs = chosen.length;
+    const look = theme(this.root), colours = this.colours[look.name];
+    const marked = new Set([...this.groups.selected, ...this.groups.neuron]);
+    this.thumbs.replaceChildren(...chosen.map((i) => {
+      const colour = marked.has(i) ? this.content.accent[look.name] : colours[this.codes[i]];
+      const thumb = make("img", { class: "nc-thumb", alt: "", style: `border-color:${colour}` });
+      thumb.neuron = i;
+      ask(`t:${i}`).then((picture) => { if (picture) thumb.src = picture; else thumb.remove(); });
+      return thumb;
+    }));
+    this.placeThumbs();
+  }
+
+  thumbsInView() {
+    const seen = [], { clientWidth: width, clientHeight: height } = this.stage;
+    for (let i = 0; i < this.x.length; i++) {
+      const [left, top] = this.pixel(i);
+      if (left > 0 && top > 0 && left < width && top < height && seen.push([i, left, top]) > MOST_WITH_THUMBS) return [];
+    }
+    const first = new Set([...this.groups.neuron, ...this.groups.selected]), next = new Set(this.groups.context);
+    const order = (i) => (first.has(i) ? 0 : next.has(i) ? 1 : 2);
+    seen.sort(([a], [b]) => order(a) - order(b) || a - b);
+    const kept = [];
+    for (const place of seen) {
+      if (kept.every(([, x, y]) => Math.abs(x - place[1]) > THUMB || Math.abs(y - place[2]) > THUMB)) kept.push(place);
+    }
+    return kept.map(([i]) => i);
+  }
+
+  placeThumbs() {
+    for (const thumb of this.thumbs.children) {
+      const [left, top] = this.pixel(thumb.neuron);
+      thumb.style.transform = `translate(${left - THUMB / 2}px, ${top - THUMB / 2}px)`;
+    }
+  }
+
+  pixel(i) {
+    const { xaxis, yaxis } = this.plot._fullLayout;
+    return [xaxis._offset + xaxis.l2p(this.x[i]), yaxis._offset + yaxis.l2p(this.y[i])];
+  }
+
   lassoed(event) {
-    const line = event?.lassoPoints;
+    const line = event?.lassoPoints ?? corners(event?.range);
     if (!line) return;
     this.send({ kind: "lasso", polygon: thinned(line.x, line.y, 400) });
     this.forgetDrawing();
@@ -179,8 +345,7 @@ class Projection {
 
   setMode(mode) {
     this.mode = mode;
-    this.pan.setAttribute("aria-pressed", mode === "pan");
-    this.lasso.setAttribute("aria-pressed", mode === "lasso");
+    for (const [name, control] of Object.entries(this.modes)) control.setAttribute("aria-pressed", name === mode);
     if (this.drawn) Plotly.relayout(this.plot, { dragmode: mode });
   }
 
@@ -228,17 +393,17 @@ class Projection {
     this.cursor = best;
     this.placeRing();
     this.live.textContent = this.describe(best).join(", ");
-    fillTip(this.tip, this.describe(best));
-    placeTip(this.tip, this.stage, parseFloat(this.ring.style.left), parseFloat(this.ring.style.top));
+    light(this.cluster[best] < 0 ? undefined : this.cluster[best], this);
+    const [left, top] = this.pixel(best);
+    showCard(this.tip, this.stage, { x: left, y: top }, `n:${best}`, this.describe(best));
   }
 
   placeRing() {
     const show = this.cursor !== undefined && document.activeElement === this.stage;
     this.ring.hidden = !show;
     if (!show) return;
-    const { xaxis, yaxis } = this.plot._fullLayout;
-    this.ring.style.left = `${xaxis._offset + xaxis.l2p(this.x[this.cursor])}px`;
-    this.ring.style.top = `${yaxis._offset + yaxis.l2p(this.y[this.cursor])}px`;
+    const [left, top] = this.pixel(this.cursor);
+    Object.assign(this.ring.style, { left: `${left}px`, top: `${top}px` });
   }
 
   leave() {
@@ -246,6 +411,9 @@ class Projection {
   }
 
   destroy() {
+    this.unlight();
+    this.playing = false;
+    this.run = undefined;
     this.resizes.disconnect();
     if (this.drawn) Plotly.purge(this.plot);
   }
@@ -257,6 +425,26 @@ function evenBands(colours) {
   return { cmin: -0.5, cmax: n - 0.5, colorscale: colours.flatMap((c, i) => [[i / n, c], [(i + 1) / n, c]]) };
 }
 
+function corners(range) {
+  return range?.x && { x: [range.x[0], range.x[1], range.x[1], range.x[0]], y: [range.y[0], range.y[0], range.y[1], range.y[1]] };
+}
+
+// Maps travel as 16-bit steps between the lowest and the highest coordinate; the last map is there already.
+function unpacked({ low, high, steps, data }, last) {
+  const codes = new Int16Array(bytes(data).buffer), count = last.x.length, maps = codes.length / count / 2 + 1;
+  const value = (code) => (code < 0 ? NaN : low + ((high - low) * code) / steps);
+  const axis = (map, offset) => Float32Array.from({ length: count }, (_, i) => value(codes[2 * (map * count + i) + offset]));
+  return [...Array.from({ length: maps - 1 }, (_, map) => ({ x: axis(map, 0), y: axis(map, 1) })), last];
+}
+
+// A neuron that has no place on one of two maps appears, or disappears, half-way.
+function between(from, to, share) {
+  return Float32Array.from(from, (value, i) => {
+    const at = value + (to[i] - value) * share;
+    return Number.isNaN(at) ? (share < 0.5 ? value : to[i]) : at;
+  });
+}
+
 // A lasso drawn slowly has thousands of corners; the server keeps the 32 that matter of at most `most`.
 function thinned(x, y, most) {
   const step = Math.max(1, Math.ceil(x.length / most));
@@ -264,5 +452,3 @@ function thinned(x, y, most) {
   for (let i = 0; i < x.length; i += step) polygon.push([+x[i].toPrecision(7), +y[i].toPrecision(7)]);
   return polygon;
 }
-
-export default component(Projection);

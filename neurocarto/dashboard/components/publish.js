@@ -6,5 +6,3 @@ class Publish {
     for (const look of [...hub.listeners]) look();
   }
 }
-
-export default component(Publish);
