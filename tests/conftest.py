@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from neurocarto.records import Site
@@ -35,6 +36,9 @@ BROKEN = "stripes/broken.png"
 LONGEST = "test_any_model.py"
 # As SMALL's threads, for what a test computes by itself; read when torch is loaded, also by what a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long one example takes says nothing beside another process; pytest-timeout finds what hangs.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
