@@ -166,18 +166,18 @@ class Visitor:
     def lasso(self) -> tuple[float, float, int]:
         """Draw around points; return milliseconds, bytes sent up, and how many neurons were selected."""
         self._show(PROJECTION)
-        self.page.get_by_role("button", name="Lasso").click()
+        self.page.get_by_role("button", name=re.compile("^Lasso")).click()
         corners = self.page.locator(PROJECTION).evaluate(SQUARE, LASSOED)
         before = self.sent
         milliseconds = self.timed(SELECTED, lambda: drag(self.page, [(x, y) for x, y in corners]))
         sent, selected = self.sent - before, self.page.locator(PROJECTION).get_attribute("data-highlighted")
-        self.page.get_by_role("button", name="Move").click()
+        self.page.get_by_role("button", name=re.compile("^Move")).click()
         self.timed(SELECTED, self.page.get_by_role("button", name="Clear selection").click)
         return milliseconds, sent, int(selected or 0)
 
     def choose_class(self, name: str) -> float:
         """Choose a class in the filter."""
-        box = self.page.get_by_role("combobox", name="Class")
+        box = self.page.get_by_role("combobox", name="Class", exact=True)
         box.click()
         box.fill(name)
         option = self.page.get_by_role("option", name=re.compile(rf"^{re.escape(name)} \(")).first

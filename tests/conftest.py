@@ -1,11 +1,13 @@
 """One real run, made once a session: loading the network and compiling UMAP take most of its time."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from neurocarto.records import Site
@@ -29,6 +31,19 @@ SMALL = RunSettings(
 """Settings for few images; every stage still does its work. shard_size does not divide the images."""
 
 BROKEN = "stripes/broken.png"
+
+
+LONGEST = "test_any_model.py"
+# As SMALL's threads, for what a test computes by itself; read when torch is loaded, also by what a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long one example takes says nothing beside another process; pytest-timeout finds what hangs.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file: the other worker does everything else meanwhile."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")

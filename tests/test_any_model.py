@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from neurocarto import pipeline
 from neurocarto.engine import local
 from neurocarto.errors import ModelError
-from neurocarto.extraction import patches
+from neurocarto.extraction import offsets, patches
 from neurocarto.extraction.images import open_image
 from neurocarto.extraction.models import load_model
 from neurocarto.records import Layer
@@ -67,9 +67,10 @@ OTHERS = {"resnext": ("resnext50_32x4d", 64), "swin_v2": ("swin_v2_t", 64)}
 
 @pytest.fixture(autouse=True, scope="module")
 def less_of_everything() -> Iterator[None]:
-    """Draw one map instead of five, and measure boxes on four peaks: these networks are wide and deep."""
+    """Draw one map instead of five, measure boxes on four peaks, and look at fewer neurons: networks are large."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patches, "PEAKS_PER_LAYER", 4)
+        patch.setattr(offsets, "WORK", 2e10)
         for module in (local, pipeline):
             patch.setattr(module, "SNAPSHOT_FRACTIONS", (1.0,))
         yield

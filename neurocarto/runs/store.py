@@ -255,6 +255,19 @@ class Run:
             array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
             return array
 
+    def column(self, name: str, index: int) -> npt.NDArray[np.float32]:
+        """Read one column (R,) of an array (R, N): of each row only the value that is asked for.
+
+        Through a map of the file it would cost the pages around each value, which is most of the file.
+        """
+        with self._readable(f"{name}.npy") as path, path.open("rb", buffering=0) as file:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)  # untouched: it knows where the values lie
+            values = bytearray()
+            for row in range(len(rows)):
+                file.seek(rows.offset + row * rows.strides[0] + index * rows.strides[1])
+                values += file.read(rows.itemsize)
+            return np.frombuffer(bytes(values), rows.dtype)
+
     def preview(self, image: int) -> bytes | None:
         """Return the small whole image (webp), or None when no example comes from it."""
         place = self._preview_index.get(image)

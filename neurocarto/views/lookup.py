@@ -214,7 +214,7 @@ class Lookup:
         """
         if CLASS_MEANS not in self.run.manifest.files:
             return []
-        means = self.run.array("class_means")[:, neuron]
+        means = self.run.column("class_means", neuron)
         names = self.run.classes["class"].to_numpy()
         overall = self.mean_activation(neuron)
         best = np.argsort(-means, kind="stable")[:count]

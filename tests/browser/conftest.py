@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from synthetic import write_synthetic_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,7 @@ FLAGS = [
 ]
 MARKUP = '<img src="x" onerror="window.broken=1"> & **bold** :red[x] $a$ \u202eאב 🐦'
 Open = Callable[[str], Page]
+expect.set_options(timeout=20_000)  # a cold server beside another busy process takes longer than the usual five seconds
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_the_packaged_network_sees_what_is_there():
     """File names begin with the WordNet id, and ImageNet's classes are in the order of these ids."""
     model = load_model("efficientnet_lite0")
     images = list_images(str(SAMPLE_IMAGES))
-    result = _extract(model, images, threads=2, batch_size=8, top_k=5)
+    result = _extract(model, images, threads=1, batch_size=8, top_k=5)
     names = [Path(path).name.partition("_")[0] for path in result.images["path"]]
     right = (np.searchsorted(np.unique(names), names) == result.images["output"]).mean()
     print(f"top-1 {right:.1%} of {len(names)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -230,6 +231,18 @@ class TestWriting:
 
 
 class TestReading:
+    def test_a_column_is_that_of_the_array(self, planted: Path) -> None:
+        run = Run(planted)
+        for index in (0, 3, run.embedding.shape[1] - 1):
+            np.testing.assert_array_equal(run.column("embedding", index), run.embedding[:, index])
+
+    def test_texts_of_chosen_rows_come_as_categories_in_the_tables_order(self, planted: Path) -> None:
+        run = Run(planted)
+        found = run.rows("importance", pc.field("rank") < 2, ["class", "cluster", "rank"])
+        expected = run.importance.loc[run.importance["rank"] < 2, ["class", "cluster", "rank"]].reset_index(drop=True)
+        assert found["class"].dtype == "category"
+        pd.testing.assert_frame_equal(found.astype({"class": expected["class"].dtype}), expected)
+
     @pytest.mark.parametrize("name", FILES)
     @pytest.mark.parametrize("damage", ["missing", "empty", "rubbish"])
     def test_an_unreadable_file_is_a_run_error_that_names_it(self, run: Path, name: str, damage: str) -> None:
