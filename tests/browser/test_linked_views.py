@@ -128,6 +128,12 @@ def test_the_keyboard_reaches_a_cluster_and_a_neuron(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(PROJECTION)).to_have_attribute("data-neuron", "")
     wait_without_parameter(page, "neuron")
+    for key in ("b", "ArrowRight", "ArrowRight", "ArrowUp", "b"):
+        page.keyboard.press(key)
+    assert len(wait_for_parameter(page, "lasso", "[-0-9]").split("_")) == 4
+    before = axis_ranges(page)
+    page.keyboard.press("Shift+ArrowRight")
+    assert axis_ranges(page)[0] > before[0]
 
 
 def test_names_full_of_markup_show_as_text(visit: Open, server: str) -> None:

@@ -87,6 +87,13 @@ def test_back_returns_to_the_selection_before(visit: Open, server: str) -> None:
     wait_for_parameter(page, "clusters", str(second))
     page.go_back()
     expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", str(first))
+    page.go_forward()
+    expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", str(second))
+    page.get_by_role("link", name="About").click()
+    expect(page.get_by_text("What it cannot tell")).to_be_visible()
+    page.go_back()
+    settled(page)
+    expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", str(second))
 
 
 def test_what_a_link_names_and_is_not_there_is_said_plainly(visit: Open, server: str) -> None:

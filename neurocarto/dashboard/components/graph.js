@@ -85,7 +85,7 @@ class Graph {
     this.root.dataset.nodes = this.byId.size;
     this.root.dataset.highlighted = [...chosen].join(" ");
     this.stage.setAttribute("aria-label", `${this.words.name}; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
-      `${this.words.keys}, plus and minus zoom, 0 shows everything.`);
+      `${this.words.keys}, Shift and arrows move, plus and minus zoom, 0 shows everything.`);
   }
 
   // Whether what is not selected steps back.
@@ -277,7 +277,8 @@ class Graph {
   key(event) {
     if (event.target !== this.stage || !this.network) return;
     const { key } = event;
-    if (key.startsWith("Arrow")) this.walk(key);
+    if (key.startsWith("Arrow") && event.shiftKey) this.shift(key);
+    else if (key.startsWith("Arrow")) this.walk(key);
     else if (key === "Enter" && this.cursor !== undefined && !isOutput(this.cursor)) this.pick(this.cursor, event.ctrlKey || event.shiftKey);
     else if (key === "Escape") this.send({ kind: "clear" });
     else if (key === "+") this.zoom(1.35);
@@ -285,6 +286,13 @@ class Graph {
     else if (key === "0") this.fit();
     else return;
     event.preventDefault();
+  }
+
+  shift(key) {
+    const [right, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+    const { x, y } = this.network.getViewPosition(), step = 80 / this.network.getScale();
+    this.moved = true;
+    this.network.moveTo({ position: { x: x + right * step, y: y + down * step }, animation: false });
   }
 
   walk(key) {

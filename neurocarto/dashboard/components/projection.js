@@ -153,7 +153,8 @@ class Projection {
     this.root.dataset.neuron = one >= 0 ? one : "";
     this.root.dataset.version = this.drawn;
     this.stage.setAttribute("aria-label", `Projection of ${this.x.length} neurons; ${state.summary}. ` +
-      "Arrow keys walk from neuron to neuron, Enter selects, Shift and Enter adds, plus and minus zoom, 0 shows everything.");
+      "Arrow keys walk from neuron to neuron, Enter selects, Shift and Enter adds, B at two neurons selects the box between them, " +
+      "Shift and arrows move, plus and minus zoom, 0 shows everything.");
     this.placeRing();
     this.showThumbs();
   }
@@ -366,7 +367,9 @@ class Projection {
   key(event) {
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (event.target !== this.stage || !this.drawn) return;
-    if (arrows[event.key]) this.walk(...arrows[event.key]);
+    if (arrows[event.key] && event.shiftKey) this.shift(...arrows[event.key]);
+    else if (arrows[event.key]) this.walk(...arrows[event.key]);
+    else if (event.key === "b" && this.cursor !== undefined && this.state.snapshot === null) this.markCorner();
     else if (event.key === "Enter" && this.cursor !== undefined) this.pick(this.cursor, event.shiftKey);
     else if (event.key === "Escape") this.send({ kind: "clear" });
     else if (event.key === "+") this.zoom(0.7);
@@ -374,6 +377,28 @@ class Projection {
     else if (event.key === "0") this.fit();
     else return;
     event.preventDefault();
+  }
+
+  shift(right, up) {
+    const change = {};
+    for (const [axis, by] of [["xaxis", right], ["yaxis", up]]) {
+      const [low, high] = this.plot._fullLayout[axis].range;
+      change[`${axis}.range`] = [low + ((high - low) * by) / 6, high + ((high - low) * by) / 6];
+    }
+    Plotly.relayout(this.plot, change);
+  }
+
+  // A box by keyboard: from the neuron where B was pressed first to the one where it is pressed again.
+  markCorner() {
+    const at = [this.x[this.cursor], this.y[this.cursor]];
+    if (!this.corner) {
+      this.corner = at;
+      this.live.textContent = "First corner of a box; walk on and press B at the opposite one";
+      return;
+    }
+    const { x, y } = corners({ x: [this.corner[0], at[0]], y: [this.corner[1], at[1]] });
+    this.corner = undefined;
+    this.send({ kind: "lasso", polygon: thinned(x, y, 400) });
   }
 
   // The nearest neuron in a direction, seen on the screen: distance counts, being off the direction counts double.
