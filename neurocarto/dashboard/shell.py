@@ -11,7 +11,7 @@ from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
 
-_SHELL, _PATH = "nc_shell", "nc_path"
+_SHELL = "nc_shell"
 _ICON = (Path(__file__).parent / "icon.svg").read_text(encoding="utf-8")
 _STYLE = f"<style>{(Path(__file__).parent / 'page.css').read_text(encoding='utf-8')}</style>"
 PAGES = {
@@ -27,9 +27,7 @@ def run_app() -> None:
     st.session_state[_SHELL] = True
     share_heaps()
     copy_scripts()
-    page = _navigation()
-    st.session_state[_PATH] = page.url_path
-    page.run()
+    _navigation().run()
 
 
 def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
@@ -58,7 +56,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         return open_run(chosen, folders[chosen])
 
     try:
-        opened = state.restore(st.session_state.get(_PATH, name), open_named)
+        opened = state.restore(open_named)
         for message in state.dropped():
             widgets.notice(message)
         draw(opened)

@@ -17,8 +17,8 @@ from neurocarto.dashboard.selection import (
 )
 from neurocarto.errors import RunError
 
-_SELECTION, _WRITTEN, _PAGE, _DROPPED, _OPENING, _GOING, _NAME = (
-    "nc_selection", "nc_written", "nc_page", "nc_dropped", "nc_opening", "nc_going", "nc_name",
+_SELECTION, _WRITTEN, _DROPPED, _OPENING, _GOING, _NAME = (
+    "nc_selection", "nc_written", "nc_dropped", "nc_opening", "nc_going", "nc_name",
 )  # fmt: skip
 
 MAX_OPENING = 100
@@ -61,33 +61,28 @@ def dropped() -> list[str]:
     return messages
 
 
-def restore(page: str, open_named: Callable[[str], OpenRun]) -> OpenRun:
+def restore(open_named: Callable[[str], OpenRun]) -> OpenRun:
     """Bring selection and URL together at the top of a page and return the selected run.
 
-    A URL that this session did not write itself (a link, or the browser's Back) is read. A URL without
-    a selection means the opening view, except right after moving to another page: then the selection
-    comes along. RunError when no run can be opened.
+    A URL that this session did not write itself (a link, or the browser's Back) is read. A URL without a selection
+    is that of another page just moved to, where the selection comes along, or a first visit, which gets the opening
+    view. The "Copy link" component writes the selection into such a URL, in the place of the entry in the history.
+    RunError when no run can be opened.
     """
     params = _url()
-    moved = st.session_state.get(_PAGE) not in (None, page)
-    st.session_state[_PAGE] = page
-    known = _SELECTION in st.session_state
     anew = st.session_state.pop(_OPENING, None)
     if anew is not None:
         opened = open_named(anew)
         change(opening(opened))
         return opened
-    if known and params == st.session_state.get(_WRITTEN):
-        return open_named(current().run)
-    if known and moved and not params:
-        _write_url(current())
+    if _SELECTION in st.session_state and params in ({}, st.session_state.get(_WRITTEN)):
         return open_named(current().run)
     reading = from_params(params)
     opened = _open_linked(reading, open_named)
     reading = restricted(reading, vocabulary(opened))
     st.session_state[_SELECTION] = reading.selection if params else opening(opened)
     st.session_state[_DROPPED] = reading.dropped
-    st.session_state[_WRITTEN] = params
+    st.session_state[_WRITTEN] = params or to_params(current())
     return opened
 
 

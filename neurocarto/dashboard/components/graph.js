@@ -327,6 +327,7 @@ class Graph {
 
   destroy() {
     this.unlight();
+    this.state = undefined;
     this.resizes.disconnect();
     this.network?.destroy();
   }

@@ -28,6 +28,8 @@ class Link {
   }
 
   update({ query }) {
+    // A page just moved to, or a first visit: what it shows takes the place of the bare address in the history.
+    if (!location.search) history.replaceState(history.state, "", `${location.pathname}?${query}`);
     this.anchor.href = `${location.origin}${location.pathname}?${query}`;
     this.anchor.title = "Copy a link that opens exactly this";
   }

@@ -58,12 +58,12 @@ class Projection {
     this.state = state;
     const [content, colours] = await Promise.all([published("projection", state.version),
       published("colours", state.colours), loadScript("plotly.min.js")]);
-    if (this.state !== state) return;
+    if (this.state !== state) return; // another has come since, or the view is gone
     this.colours = colours;
     this.codes = new Int16Array(bytes(colours.codes).buffer);
     if (this.drawn !== state.version) await this.draw(content, state.version);
     await this.apply();
-    await this.showMap(state.snapshot ?? state.fractions.length - 1, false);
+    if (this.state === state) await this.showMap(state.snapshot ?? state.fractions.length - 1, false);
   }
 
   async draw(content, version) {
@@ -144,6 +144,7 @@ class Projection {
     await Plotly.react(this.plot, [all, ...above],
       { ...this.layout, dragmode: this.mode, shapes, selections: [], selectionrevision: (this.revision = (this.revision ?? 0) + 1),
         newselection: { line: { color: accent, width: 2, dash: "dot" } } });
+    if (this.state !== state) return;
     this.drawLegend();
     this.drawChoices();
     this.drawModes(final);
@@ -247,7 +248,7 @@ class Projection {
     if (number === known) return;
     this.at = number;
     this.frames ??= unpacked(await ask("maps"), this.last);
-    if (this.at === number) await this.moveTo(this.frames[number], smoothly || known !== undefined);
+    if (this.at === number && this.state) await this.moveTo(this.frames[number], smoothly || known !== undefined);
   }
 
   async moveTo(target, smoothly) {
@@ -267,6 +268,7 @@ class Projection {
       await Plotly.restyle(this.plot, { x: [this.x, ...groups.map((g) => g.x)], y: [this.y, ...groups.map((g) => g.y)] }, TRACES.map((_, i) => i));
       await new Promise(requestAnimationFrame);
     }
+    if (this.run !== run) return;
     this.placeRing();
     this.showThumbs();
   }
@@ -280,6 +282,7 @@ class Projection {
       await this.showMap(i, true);
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
+    if (!this.state) return;
     if (!this.playing) this.choose("map", this.isLast(this.at) ? "" : String(this.at));
     else if (this.state.snapshot !== null) this.choose("map", "");
     this.playing = false;
@@ -341,7 +344,7 @@ class Projection {
   // Plotly keeps what was drawn, with handles, and dims the rest by itself; what is selected is ours to show.
   async forgetDrawing() {
     await Plotly.update(this.plot, { selectedpoints: null }, { selections: [], dragmode: "pan" });
-    await Plotly.relayout(this.plot, { dragmode: this.mode });
+    if (this.state) await Plotly.relayout(this.plot, { dragmode: this.mode });
   }
 
   setMode(mode) {
@@ -437,8 +440,9 @@ class Projection {
 
   destroy() {
     this.unlight();
+    clearTimeout(this.lightTimer);
+    this.state = this.run = undefined;
     this.playing = false;
-    this.run = undefined;
     this.resizes.disconnect();
     if (this.drawn) Plotly.purge(this.plot);
   }
