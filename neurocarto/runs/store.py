@@ -30,6 +30,12 @@ PREVIEW_FILE = "previews/previews.parquet"
 ARRAYS = ("embedding", "snapshots")
 PREVIEW_ROWS = 32
 """Previews per row group: what one look-up decodes."""
+ROWS = 100_000
+"""Rows per row group of a table."""
+BY_CLASS = ("importance", "influence")
+"""Tables that are read class by class."""
+CLASS_ROWS = 20_000
+"""Rows per row group of these: what reading a class decodes beyond it."""
 
 
 def write_run(
@@ -41,14 +47,15 @@ def write_run(
 ) -> Path:
     """Write a whole run to `out` and return it.
 
-    tables: one frame per name of SCHEMAS, extra columns allowed; arrays: `embedding` (N, dims),
+    tables: one frame per name of SCHEMAS, extra columns allowed; rows of BY_CLASS are ordered by class;
+    arrays: `embedding` (N, dims),
     `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
     image. RunError when `out` is occupied or cannot be written.
     """
     refuse_occupied(out)
     with _renamed_when_whole(out, manifest.run_id) as folder:
         for name in SCHEMAS:
-            _write_table(folder / f"{name}.parquet", _with_schema(name, tables[name]))
+            _write_table(folder, name, tables[name])
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
         (folder / PREVIEW_FILE).parent.mkdir()
@@ -142,8 +149,12 @@ def _fields(table: pa.Table) -> tuple[list[pa.Field], list[pa.ChunkedArray]]:
     return list(table.schema), table.columns
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=100_000)
+def _write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
+    table, rows = _with_schema(name, frame), ROWS
+    if name in BY_CLASS:  # readers of one class then pass over the row groups of all others
+        table, rows = table.sort_by("class"), CLASS_ROWS
+    path = folder / f"{name}.parquet"
+    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=rows)
 
 
 def _batches(items: Iterable[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
@@ -223,6 +234,11 @@ class Run:
         """Maps (S, N, 2) after rising shares of the images, aligned."""
         return self.array("snapshots")
 
+    @cached_property
+    def class_means(self) -> npt.NDArray[np.float32]:
+        """Mean activation of every neuron on each class's images (classes, N)."""
+        return self.array("class_means")
+
     def table(self, name: str) -> pd.DataFrame:
         """Read a table of the run."""
         with self._readable(f"{name}.parquet") as path:
@@ -241,9 +257,9 @@ class Run:
             return pq.read_schema(path)
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
-        """Read an array of the run."""
+        """Return an array of the run, to be read only: it stays on disk, and what is not looked at is not read."""
         with self._readable(f"{name}.npy") as path:
-            array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+            array: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
 
     def preview(self, image: int) -> bytes | None:
