@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from neurocarto.errors import RunError
-from neurocarto.records import PREVIEWS, SCHEMAS, layer_slices
+from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
 PREVIEW_FILE = "previews/previews.parquet"
@@ -47,14 +47,14 @@ def write_run(
 ) -> Path:
     """Write a whole run to `out` and return it.
 
-    tables: one frame per name of SCHEMAS, extra columns allowed; rows of BY_CLASS are ordered by class;
-    arrays: `embedding` (N, dims),
+    tables: one frame per name of SCHEMAS, and of LATER_SCHEMAS where there is one, extra columns allowed; rows of
+    BY_CLASS are ordered by class; arrays: `embedding` (N, dims),
     `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
     image. RunError when `out` is occupied or cannot be written.
     """
     refuse_occupied(out)
     with _renamed_when_whole(out, manifest.run_id) as folder:
-        for name in SCHEMAS:
+        for name in [*SCHEMAS, *(name for name in LATER_SCHEMAS if name in tables)]:
             _write_table(folder, name, tables[name])
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
@@ -133,7 +133,7 @@ def _is_alive(process: str) -> bool:
 
 
 def _with_schema(name: str, frame: pd.DataFrame) -> pa.Table:
-    schema = SCHEMAS[name]
+    schema = {**SCHEMAS, **LATER_SCHEMAS}[name]
     missing = [column for column in schema.names if column not in frame]
     if missing:
         raise ValueError(f"table {name} lacks {missing}")
@@ -225,6 +225,11 @@ class Run:
         return self.table("influence")
 
     @cached_property
+    def confusions(self) -> pd.DataFrame | None:
+        """Clusters behind confusions; None in a run that was made before they were looked for."""
+        return self.table("confusions") if self._has("confusions") else None
+
+    @cached_property
     def embedding(self) -> npt.NDArray[np.float32]:
         """Embedding (N, dims)."""
         return self.array("embedding")
@@ -238,6 +243,9 @@ class Run:
     def class_means(self) -> npt.NDArray[np.float32]:
         """Mean activation of every neuron on each class's images (classes, N)."""
         return self.array("class_means")
+
+    def _has(self, table: str) -> bool:
+        return f"{table}.parquet" in self.manifest.files
 
     def table(self, name: str) -> pd.DataFrame:
         """Read a table of the run."""
@@ -321,7 +329,8 @@ def _damaged_files(run: Run) -> Iterator[str]:
 
 
 def _schema_problems(run: Run) -> Iterator[str]:
-    for name, schema in {**SCHEMAS, "previews/previews": PREVIEWS}.items():
+    later = {name: schema for name, schema in LATER_SCHEMAS.items() if run._has(name)}
+    for name, schema in {**SCHEMAS, **later, "previews/previews": PREVIEWS}.items():
         actual = run.schema(name)
         for field in schema:
             if field.name not in actual.names:
@@ -377,6 +386,12 @@ def _content_problems(run: Run) -> Iterator[str]:
         ("influence", "source", clusters["cluster"], set()),
         ("influence", "target", clusters["cluster"], {-1}),
     ]
+    if run._has("confusions"):
+        pointers += [
+            ("confusions", "label", run.classes["class"], set()),
+            ("confusions", "prediction", images["prediction"], set()),
+            ("confusions", "cluster", clusters["cluster"], set()),
+        ]
     for table, column, targets, allowed in pointers:
         unknown = set(getattr(run, table)[column].unique().tolist()) - set(targets) - allowed
         if unknown:

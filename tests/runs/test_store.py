@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from synthetic import write_synthetic_run
 
 from neurocarto.errors import RunError
-from neurocarto.records import SCHEMAS
+from neurocarto.records import LATER_SCHEMAS, SCHEMAS
 from neurocarto.runs import store
 from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import (
@@ -33,6 +33,7 @@ from neurocarto.runs.store import (
     write_run,
 )
 
+LATER = [f"{name}.parquet" for name in LATER_SCHEMAS]
 FILES = [*(f"{name}.parquet" for name in SCHEMAS), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE]
 PREVIEWS = [(image, f"picture {image}".encode()) for image in range(0, 3 * PREVIEW_ROWS, 2)]
 
@@ -63,7 +64,7 @@ def run(planted: Path, tmp_path: Path) -> Path:
 
 
 def content(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, np.ndarray]]:
-    return {name: run.table(name) for name in SCHEMAS}, {name: run.array(name) for name in ARRAYS}
+    return {name: run.table(name) for name in (*SCHEMAS, *LATER_SCHEMAS)}, {name: run.array(name) for name in ARRAYS}
 
 
 def pictures(run: Run) -> list[tuple[int, bytes]]:
@@ -80,7 +81,7 @@ def seal(folder: Path, name: str) -> None:
 def rewrite(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Change a table, keep the types of the columns it is known for, and seal it."""
     frame = change(Run(folder).table(name).copy())
-    schema = pa.schema([field for field in SCHEMAS[name] if field.name in frame])
+    schema = pa.schema([field for field in {**SCHEMAS, **LATER_SCHEMAS}[name] if field.name in frame])
     pq.write_table(
         pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False), folder / f"{name}.parquet"
     )
@@ -93,7 +94,7 @@ def test_what_is_written_is_read_back(planted: Path, tmp_path: Path) -> None:
     again = Run(write_run(tmp_path / "again", first.manifest, tables, arrays, PREVIEWS))
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(getattr(again, name), frame)
-        schema = SCHEMAS[name]
+        schema = {**SCHEMAS, **LATER_SCHEMAS}[name]
         assert pq.read_schema(again.folder / f"{name}.parquet").field(0).equals(schema.field(0))
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(again, name), array)
@@ -203,7 +204,7 @@ def test_arrays_stay_on_disk_and_cannot_be_written(planted: Path, tmp_path: Path
 def test_a_run_without_clusters_examples_or_classes_is_whole(tmp_path: Path) -> None:
     bare = Run(write_synthetic_run(tmp_path / "bare", layers=1, channels=3, images=10))
     tables, arrays = content(bare)
-    names = ("examples", "classes", "importance", "influence")
+    names = ("examples", "classes", "importance", "influence", "confusions")
     empty = {name: tables[name].iloc[:0] for name in names}
     assert len(tables["clusters"]) == 0
     assert check_run(write_run(tmp_path / "empty", bare.manifest, {**tables, **empty}, arrays, [])) == []
@@ -328,7 +329,7 @@ class TestCheck:
         with pytest.raises(RunError, match="is not a run folder"):
             check_run(tmp_path)
 
-    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize("name", FILES + LATER)
     def test_a_changed_byte_is_found(self, run: Path, name: str) -> None:
         data = bytearray((run / name).read_bytes())
         data[len(data) // 2] ^= 1
@@ -363,6 +364,9 @@ class TestCheck:
             ("influence", "class", "cats", "influence.parquet: class 'cats' does not exist (1 such values)"),
             ("influence", "source", -1, "influence.parquet: source -1 does not exist (1 such values)"),
             ("influence", "target", 999, "influence.parquet: target 999 does not exist (1 such values)"),
+            ("confusions", "label", "cats", "confusions.parquet: label 'cats' does not exist (1 such values)"),
+            ("confusions", "prediction", "?", "confusions.parquet: prediction '?' does not exist (1 such values)"),
+            ("confusions", "cluster", 999, "confusions.parquet: cluster 999 does not exist (1 such values)"),
         ],
     )
     def test_an_id_of_nothing_is_found(self, run: Path, table: str, column: str, value: object, problem: str) -> None:
@@ -392,9 +396,9 @@ class TestCheck:
         rewrite(run, table, change)
         assert any(line.startswith(f"{table}.parquet: ") and problem in line for line in check_run(run))
 
-    @pytest.mark.parametrize("name", SCHEMAS)
+    @pytest.mark.parametrize("name", [*SCHEMAS, *LATER_SCHEMAS])
     def test_a_missing_column_is_found_by_name(self, run: Path, name: str) -> None:
-        column = SCHEMAS[name].names[0]
+        column = {**SCHEMAS, **LATER_SCHEMAS}[name].names[0]
         rewrite(run, name, lambda frame: frame.drop(columns=column))
         assert check_run(run) == [f"{name}.parquet: column {column} is missing"]
 
@@ -427,7 +431,7 @@ class TestCheck:
         (run / "manifest.json").write_text(replace(manifest, layers=layers).to_json(), encoding="utf-8")
         assert check_run(run) == ["manifest.json: layer block1 builds on block0, block1, not all before it"]
 
-    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize("name", FILES + LATER)
     def test_rubbish_with_a_right_checksum_is_one_problem(self, run: Path, name: str) -> None:
         (run / name).write_bytes(b"rubbish" * 50)
         seal(run, name)
