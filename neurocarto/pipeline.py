@@ -311,6 +311,23 @@ class _Work:
         return self.stage("importance", compute)
 
     @cached_property
+    def confusions(self) -> pd.DataFrame:
+        """The table of clusters that go with predictions other than the label."""
+
+        def compute(settings: RunSettings, _: Advance) -> Parts:
+            from neurocarto.summarisation.confusions import judge_confusions
+            from neurocarto.summarisation.importance import cluster_activations
+
+            extraction, clusters = self.extraction, self.clusters
+            images = extraction.images.assign(prediction=self.predictions).iloc[extraction.profile_images]
+            activations = cluster_activations(extraction, clusters["cluster"], len(clusters["table"]))
+            classes = self.importance["classes"]
+            return {"confusions": judge_confusions(activations, images.reset_index(drop=True), classes, settings)}
+
+        table: pd.DataFrame = self.stage("confusions", compute)["confusions"]
+        return table
+
+    @cached_property
     def predictions(self) -> pd.Series:
         """What the network says of every image."""
         return self.extraction.images["output"].map(lambda output: self.categories[output])
@@ -421,6 +438,7 @@ def _write(work: _Work, out: Path) -> None:
         "classes": importance["classes"],
         "importance": importance["scores"],
         "influence": work.influence["edges"],
+        "confusions": work.confusions,
     }
     arrays = {
         "embedding": work.embedding[-1],

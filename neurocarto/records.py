@@ -181,6 +181,11 @@ def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataF
     return importance[(importance["q_value"] <= false_discovery_rate) & (importance["score"] > 0.5)]
 
 
+def plain(name: str) -> str:
+    """Return a name as it is compared with others: a folder `tabby_cat` means the output `Tabby cat`."""
+    return name.strip().casefold().replace("_", " ").replace("-", " ")
+
+
 def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:
     """Return, for each layer's name, its neurons as a slice of 0 … N-1."""
     ends = np.cumsum([layer.channels for layer in layers]).tolist()
@@ -227,6 +232,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }  # fmt: skip
 """Columns that every run has; tables may carry more behind them."""
+
+LATER_SCHEMAS: dict[str, pa.Schema] = {
+    "confusions": _schema(
+        label=_string, prediction=_string, against=_string, sampled=_int32, others=_int32,
+        cluster=_int32, score=_float32, q_value=_float32, rank=_int32,
+    ),
+}  # fmt: skip
+"""The same of tables that format 1 has gained since: older runs lack them."""
 
 PREVIEWS = _schema(image=_int32, webp=pa.binary())
 """previews/previews.parquet: one small whole image (long side 224 pixels) for each image with an example."""

@@ -56,6 +56,7 @@ STAGES = {
     "importance": Stage(
         2, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
     ),
+    "confusions": Stage(1, ("label_permutations",), after=("importance",)),
     "labels": Stage(1, after=("extraction", "clusters")),
     "influence": Stage(
         2,
