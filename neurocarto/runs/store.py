@@ -240,11 +240,6 @@ class Run:
         """Maps (S, N, 2) after rising shares of the images, aligned."""
         return self.array("snapshots")
 
-    @cached_property
-    def class_means(self) -> npt.NDArray[np.float32]:
-        """Mean activation of every neuron on each class's images (classes, N)."""
-        return self.array("class_means")
-
     def _has(self, table: str) -> bool:
         return f"{table}.parquet" in self.manifest.files
 
@@ -260,13 +255,13 @@ class Run:
         of twelve million rows only those that are asked for are ever in memory together.
         """
         with self._readable(f"{name}.parquet") as path:
-            schema = pq.read_schema(path)
-            texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
-            form = ds.ParquetFileFormat(dictionary_columns=texts, pre_buffer=False)
-            scan = ds.dataset(path, format=form).scanner(
+            # Texts become categories afterwards: read as such, no group of rows would be passed over.
+            scan = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False)).scanner(
                 columns=columns, filter=where, batch_readahead=1, fragment_readahead=1, use_threads=False
             )
-            return _frame(scan.to_table())
+            frame = _frame(scan.to_table())
+            texts = [field.name for field in scan.projected_schema if pa.types.is_string(field.type)]
+            return frame.astype(dict.fromkeys(texts, "category"))
 
     def schema(self, name: str) -> pa.Schema:
         """Read the columns and types of a table of the run."""

@@ -195,10 +195,10 @@ def test_arrays_stay_on_disk_and_cannot_be_written(planted: Path, tmp_path: Path
     tables, arrays = content(Run(planted))
     means = np.arange(6, dtype=np.float32).reshape(2, 3)
     run = Run(write_run(tmp_path / "run", Run(planted).manifest, tables, {**arrays, "class_means": means}, []))
-    assert isinstance(run.class_means, np.memmap)
-    assert run.class_means.tolist() == means.tolist()
+    assert isinstance(run.array("class_means"), np.memmap)
+    assert run.array("class_means").tolist() == means.tolist()
     with pytest.raises(ValueError, match="read-only"):
-        run.class_means[0, 0] = 1
+        run.array("class_means")[0, 0] = 1
 
 
 def test_a_run_without_clusters_examples_or_classes_is_whole(tmp_path: Path) -> None:
