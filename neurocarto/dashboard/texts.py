@@ -26,6 +26,13 @@ mean nothing.
 ROC curve, 0.5 for chance, 1 for perfect. A cluster is called important only when shuffled labels rarely do as well,
 with the share of false finds held to the run's rate (the q-value).
 
+**Cascade.** From a cluster, the influences that are certain (their interval leaves out 0) and make up a tenth or more
+of all influence on their target. The way to a class is the one with the largest product of these shares.
+
+**Comparing classes.** Two classes are similar when the same clusters are important for both: the cosine of their
+importances above chance. **Errors**: the clusters that are more active on the images of a confusion than on the label's
+others, with the same score and the same test by shuffling as importance.
+
 **Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
 """
 
