@@ -85,7 +85,10 @@ def no_two_classes(lookup: Lookup, selection: Selection) -> tuple[str, str]:
     if not selection.class_:
         return "No class is chosen", "Choose one above, or click a cell of the matrix to compare its two classes."
     if selection.class_ == selection.other:
-        return f"{selection.class_} would be compared with itself", f"Choose another one above. Most like {selection.class_}:"
+        return (
+            f"{selection.class_} would be compared with itself",
+            f"Choose another one above. Most like {selection.class_}:",
+        )
     if not lookup.importances(selection.class_):
         return f"No cluster is important for {selection.class_}", "Choose another class above, or a cell of the matrix."
     return "No second class is chosen", f"Choose one above, or a cell of the matrix. Most like {selection.class_}:"
@@ -98,3 +101,9 @@ def nothing_to_compare(selection: Selection) -> tuple[str, str]:
     if selection.least > 0.5:
         return f"No cluster{where} passes importance {selection.least:.2f} for either class", f"Lower it. {advice}"
     return f"No cluster is important for {selection.class_} or {selection.other}{where}", advice
+
+
+NO_CONFUSIONS = (
+    "No confusion in this run",
+    "The network says of every image what its label says, or the images have no labels: sort them into folders by class.",
+)
