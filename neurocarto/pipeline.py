@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
@@ -152,6 +152,17 @@ class _Work:
         return tuple(Layer.from_json(entry) for entry in self.model["layers"])
 
     @cached_property
+    def lineage(self) -> Parts:
+        """parents, work: which layers build directly on which (extraction/lineage.py), as JSON."""
+
+        def compute(_: RunSettings, __: Advance) -> Parts:
+            from neurocarto.extraction.lineage import find_lineage
+
+            return asdict(find_lineage(self.network, self.hooked))
+
+        return self.stage("lineage", compute)
+
+    @cached_property
     def extraction(self) -> Extraction:
         """What one pass over the images keeps; an interrupted one goes on where it was."""
 
@@ -185,14 +196,22 @@ class _Work:
         parts = self.stage("boxes", compute, len(self.hooked), "layer")
         return tuple(Layer.from_json(entry) for entry in parts["layers"])
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers with all that is known of them."""
+        parents = self.lineage["parents"]
+        return tuple(replace(layer, parents=tuple(parents[layer.name])) for layer in self.boxes)
+
     @cached_property
     def offsets(self) -> npt.NDArray[np.float32]:
         """How far from its peak's cell every neuron looks, (N, 2)."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.extraction.lineage import Lineage
             from neurocarto.extraction.offsets import measure_offsets
 
-            return {"offsets": measure_offsets(self.network, self.extraction, self.images, settings, advance)}
+            lineage = Lineage.from_json(self.lineage)
+            return {"offsets": measure_offsets(self.network, self.extraction, lineage, self.images, settings, advance)}
 
         offsets: npt.NDArray[np.float32] = self.stage("offsets", compute, len(self.hooked), "layer")["offsets"]
         return offsets
@@ -292,6 +311,23 @@ class _Work:
         return self.stage("importance", compute)
 
     @cached_property
+    def confusions(self) -> pd.DataFrame:
+        """The table of clusters that go with predictions other than the label."""
+
+        def compute(settings: RunSettings, _: Advance) -> Parts:
+            from neurocarto.summarisation.confusions import judge_confusions
+            from neurocarto.summarisation.importance import cluster_activations
+
+            extraction, clusters = self.extraction, self.clusters
+            images = extraction.images.assign(prediction=self.predictions).iloc[extraction.profile_images]
+            activations = cluster_activations(extraction, clusters["cluster"], len(clusters["table"]))
+            classes = self.importance["classes"]
+            return {"confusions": judge_confusions(activations, images.reset_index(drop=True), classes, settings)}
+
+        table: pd.DataFrame = self.stage("confusions", compute)["confusions"]
+        return table
+
+    @cached_property
     def predictions(self) -> pd.Series:
         """What the network says of every image."""
         return self.extraction.images["output"].map(lambda output: self.categories[output])
@@ -316,12 +352,14 @@ class _Work:
         """edges: the influence of clusters on each other; method, note: how it was found."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.extraction.lineage import Lineage
             from neurocarto.summarisation import influence
 
             edges = influence.measure_influence(
                 self.network,
                 self.images,
                 self.extraction,
+                Lineage.from_json(self.lineage),
                 self.clusters["cluster"],
                 self.clusters["table"],
                 self.importance["classes"],
@@ -364,7 +402,7 @@ class _Work:
                 "count": len(self.extraction.images),
                 "skipped": [asdict(entry) for entry in (*self.images.skipped, *self.extraction.skipped)],
             },
-            layers=self.boxes,
+            layers=self.layers,
             packages={name: version(name) for name in PACKAGES},
             seconds=self.progress.seconds,
             snapshots=SNAPSHOT_FRACTIONS,
@@ -400,6 +438,7 @@ def _write(work: _Work, out: Path) -> None:
         "classes": importance["classes"],
         "importance": importance["scores"],
         "influence": work.influence["edges"],
+        "confusions": work.confusions,
     }
     arrays = {
         "embedding": work.embedding[-1],

@@ -48,7 +48,8 @@ class Layer:
     is clamped to, or None; signed: whether outputs have no rest at zero, as linear bottlenecks and residual
     streams: there active means above the neuron's own mean; receptive_field: side of the theoretical field
     in input pixels, None when unknown or unbounded; example_box: side of the example box in input pixels,
-    None before it is measured.
+    None before it is measured; parents: names of the hooked layers that it builds on directly (none: on the image),
+    None when unknown.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Layer:
     signed: bool = False
     receptive_field: int | None = None
     example_box: float | None = None
+    parents: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Layer":
@@ -68,6 +70,8 @@ class Layer:
         if known.get("clamp") is not None:
             low, high = known["clamp"]
             known["clamp"] = (None if low is None else float(low), None if high is None else float(high))
+        if known.get("parents") is not None:
+            known["parents"] = tuple(known["parents"])
         return cls(**known)
 
 
@@ -177,6 +181,11 @@ def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataF
     return importance[(importance["q_value"] <= false_discovery_rate) & (importance["score"] > 0.5)]
 
 
+def plain(name: str) -> str:
+    """Return a name as it is compared with others: a folder `tabby_cat` means the output `Tabby cat`."""
+    return name.strip().casefold().replace("_", " ").replace("-", " ")
+
+
 def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:
     """Return, for each layer's name, its neurons as a slice of 0 … N-1."""
     ends = np.cumsum([layer.channels for layer in layers]).tolist()
@@ -223,6 +232,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }  # fmt: skip
 """Columns that every run has; tables may carry more behind them."""
+
+LATER_SCHEMAS: dict[str, pa.Schema] = {
+    "confusions": _schema(
+        label=_string, prediction=_string, against=_string, sampled=_int32, others=_int32,
+        cluster=_int32, score=_float32, q_value=_float32, rank=_int32,
+    ),
+}  # fmt: skip
+"""The same of tables that format 1 has gained since: older runs lack them."""
 
 PREVIEWS = _schema(image=_int32, webp=pa.binary())
 """previews/previews.parquet: one small whole image (long side 224 pixels) for each image with an example."""

@@ -36,11 +36,12 @@ class Stage:
 
 STAGES = {
     "model": Stage(1),
+    "lineage": Stage(1, after=("model",)),
     "extraction": Stage(
         3, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
     ),
     "boxes": Stage(2, ("batch_size", "box_share"), after=("extraction",)),
-    "offsets": Stage(3, ("batch_size",), after=("extraction",)),
+    "offsets": Stage(3, ("batch_size",), after=("lineage", "extraction")),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
         1,
@@ -55,9 +56,12 @@ STAGES = {
     "importance": Stage(
         2, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
     ),
+    "confusions": Stage(1, ("label_permutations",), after=("importance",)),
     "labels": Stage(1, after=("extraction", "clusters")),
     "influence": Stage(
-        2, ("batch_size", "false_discovery_rate", "influence_images", "influence_clusters"), after=("importance",)
+        2,
+        ("batch_size", "false_discovery_rate", "influence_images", "influence_clusters"),
+        after=("lineage", "importance"),
     ),
     "previews": Stage(1, after=("examples",)),
 }  # fmt: skip

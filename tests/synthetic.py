@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from neurocarto.records import Layer, layer_slices
+from neurocarto.records import LATER_SCHEMAS, Layer, layer_slices
 from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
@@ -33,7 +33,16 @@ def write_synthetic_run(
     """
     rng = np.random.default_rng(seed)
     layer_records = tuple(
-        Layer(f"block{i}", channels, 7, 7, clamp=(0.0, 6.0), receptive_field=32 * (i + 1), example_box=56.0)
+        Layer(
+            f"block{i}",
+            channels,
+            7,
+            7,
+            clamp=(0.0, 6.0),
+            receptive_field=32 * (i + 1),
+            example_box=56.0,
+            parents=(f"block{i - 1}",) if i else (),
+        )
         for i in range(layers)
     )
     count, per_layer = layers * channels, (channels - max(1, channels // 10)) // cluster_size
@@ -160,6 +169,7 @@ def write_synthetic_run(
             "clusters": cluster_table,
             "importance": pd.concat(importance),
             "influence": pd.DataFrame(edges, columns=["class", "source", "target", "weight", "low", "high"]),
+            "confusions": _confusions(image_table, class_table, ids, np.random.default_rng([seed, 1])),
         },
         {
             "embedding": rng.normal(size=(count, 8)).astype(np.float32) + centres[cluster].repeat(4, axis=1),
@@ -167,6 +177,25 @@ def write_synthetic_run(
         },
         ((i, _picture(rng)) for i in range(images)),
     )
+
+
+def _confusions(
+    images: pd.DataFrame, classes: pd.DataFrame, clusters: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Five clusters for each confusion of three images and more, two of them below any rate."""
+    tables = [pd.DataFrame(columns=LATER_SCHEMAS["confusions"].names)]
+    outputs = dict(zip(classes["class"], classes["outputs"], strict=True))
+    for (label, prediction), count in images.groupby(["label", "prediction"]).size().items():
+        own = images[images["label"] == label]
+        against = "right" if outputs[label] else "others"
+        others = (own["prediction"] == label) if outputs[label] else (own["prediction"] != prediction)
+        if label != prediction and count >= 3 and len(clusters):
+            chosen = rng.permutation(clusters)[:5]
+            table = pd.DataFrame({"cluster": chosen, "score": np.linspace(0.98, 0.6, 5)[: len(chosen)]})
+            table = table.assign(q_value=np.where(table["score"] > 0.8, 0.01, 0.3), rank=table.index)
+            names = {"label": label, "prediction": prediction, "against": against}
+            tables.append(table.assign(**names, sampled=count, others=others.sum()))
+    return pd.concat(tables[1:] or tables)
 
 
 def _picture(rng: np.random.Generator) -> bytes:

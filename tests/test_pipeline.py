@@ -16,7 +16,7 @@ from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.pipeline import run
 from neurocarto.progress import Progress
-from neurocarto.records import SCHEMAS
+from neurocarto.records import LATER_SCHEMAS, SCHEMAS
 from neurocarto.runs.store import ARRAYS, PREVIEW_FILE, Run, check_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS
 from neurocarto.stages import PACKAGES, STAGES
@@ -97,6 +97,8 @@ class TestManifest:
             assert (layer.layout, layer.clamp) == ("BCHW", (0.0, 6.0))
             assert layer.map_height == layer.map_width >= 7
             assert 0 < layer.example_box <= 224 * 0.35**0.5
+        names = [layer.name for layer in layers]
+        assert [layer.parents for layer in layers] == [(), *((name,) for name in names[:-1])]
         fields = [layer.receptive_field for layer in layers]
         assert fields == sorted(fields)
         assert fields[0] == 3 + 2 * 2, "a 3 x 3 convolution of stride 2, then a 3 x 3 one"
@@ -107,7 +109,8 @@ class TestManifest:
         assert made.manifest.seconds["extraction"] > 0
 
     def test_it_lists_every_file(self, made: Run) -> None:
-        required = {*(f"{name}.parquet" for name in SCHEMAS), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE}
+        tables = (*SCHEMAS, *LATER_SCHEMAS)
+        required = {*(f"{name}.parquet" for name in tables), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE}
         assert required <= set(made.manifest.files)
         sizes = {name: len(content) for name, content in files(made.folder).items()}
         assert {name: entry["bytes"] for name, entry in made.manifest.files.items()} == sizes

@@ -93,7 +93,7 @@ class TestCache:
             ({"min_distance": 0.5}, {"projection"}),
             ({"dimensions": 6}, {"embedding", "projection"}),
             ({"influence_images": 3}, {"influence"}),
-            ({"min_similarity": 0.3}, {"clusters", "importance", "labels", "influence"}),
+            ({"min_similarity": 0.3}, {"clusters", "importance", "confusions", "labels", "influence"}),
         ],
     )
     def test_a_changed_setting_computes_what_depends_on_it(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,11 @@ class Lineage:
 
     parents: dict[str, tuple[str, ...]]
     work: dict[str, int]
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Lineage":
+        """Read a lineage from its JSON object."""
+        return cls({name: tuple(parents) for name, parents in entry["parents"].items()}, dict(entry["work"]))
 
 
 def find_lineage(model: Model, layers: Sequence[Layer]) -> Lineage:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurocarto.extraction.hooks import LastLayerReached
 from neurocarto.extraction.images import ImageSet
-from neurocarto.extraction.lineage import Lineage, find_lineage, follow
+from neurocarto.extraction.lineage import Lineage, follow
 from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, FloatArray, Layer, layer_slices
 from neurocarto.settings import RunSettings
@@ -48,7 +48,12 @@ _PARTS = ("channels", "shift", "shares")
 
 
 def measure_offsets(
-    model: Model, extraction: Extraction, images: ImageSet, settings: RunSettings, advance: Callable[[int], object]
+    model: Model,
+    extraction: Extraction,
+    lineage: Lineage,
+    images: ImageSet,
+    settings: RunSettings,
+    advance: Callable[[int], object],
 ) -> npt.NDArray[np.float32]:
     """Return the offset (N, 2) of every neuron's field from the centre of its peak's cell: y, x in input pixels.
 
@@ -60,9 +65,8 @@ def measure_offsets(
     """
     torch.set_num_threads(settings.threads)
     offsets = np.zeros((len(extraction.maximum), 2), np.float32)
-    lineage = find_lineage(model, extraction.layers) if any(map(_placed, extraction.layers)) else None
-    placed = _measured(extraction.layers, lineage) if lineage else []
-    if lineage and placed:
+    placed = _measured(extraction.layers, lineage)
+    if placed:
         looks = _look(model, extraction, lineage, placed, images, settings, advance)
         slices = layer_slices(extraction.layers)
         for name in (name for name in lineage.parents if name in placed):

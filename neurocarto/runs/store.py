@@ -23,13 +23,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from neurocarto.errors import RunError
-from neurocarto.records import PREVIEWS, SCHEMAS, layer_slices
+from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
 PREVIEW_FILE = "previews/previews.parquet"
 ARRAYS = ("embedding", "snapshots")
 PREVIEW_ROWS = 32
 """Previews per row group: what one look-up decodes."""
+ROWS = 100_000
+"""Rows per row group of a table."""
+BY_CLASS = ("importance", "influence")
+"""Tables that are read class by class."""
+CLASS_ROWS = 20_000
+"""Rows per row group of these: what reading a class decodes beyond it."""
 
 
 def write_run(
@@ -41,14 +47,15 @@ def write_run(
 ) -> Path:
     """Write a whole run to `out` and return it.
 
-    tables: one frame per name of SCHEMAS, extra columns allowed; arrays: `embedding` (N, dims),
+    tables: one frame per name of SCHEMAS, and of LATER_SCHEMAS where there is one, extra columns allowed; rows of
+    BY_CLASS are ordered by class; arrays: `embedding` (N, dims),
     `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
     image. RunError when `out` is occupied or cannot be written.
     """
     refuse_occupied(out)
     with _renamed_when_whole(out, manifest.run_id) as folder:
-        for name in SCHEMAS:
-            _write_table(folder / f"{name}.parquet", _with_schema(name, tables[name]))
+        for name in [*SCHEMAS, *(name for name in LATER_SCHEMAS if name in tables)]:
+            _write_table(folder, name, tables[name])
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
         (folder / PREVIEW_FILE).parent.mkdir()
@@ -126,7 +133,7 @@ def _is_alive(process: str) -> bool:
 
 
 def _with_schema(name: str, frame: pd.DataFrame) -> pa.Table:
-    schema = SCHEMAS[name]
+    schema = {**SCHEMAS, **LATER_SCHEMAS}[name]
     missing = [column for column in schema.names if column not in frame]
     if missing:
         raise ValueError(f"table {name} lacks {missing}")
@@ -142,8 +149,12 @@ def _fields(table: pa.Table) -> tuple[list[pa.Field], list[pa.ChunkedArray]]:
     return list(table.schema), table.columns
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=100_000)
+def _write_table(folder: Path, name: str, frame: pd.DataFrame) -> None:
+    table, rows = _with_schema(name, frame), ROWS
+    if name in BY_CLASS:  # readers of one class then pass over the row groups of all others
+        table, rows = table.sort_by("class"), CLASS_ROWS
+    path = folder / f"{name}.parquet"
+    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=rows)
 
 
 def _batches(items: Iterable[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
@@ -214,6 +225,11 @@ class Run:
         return self.table("influence")
 
     @cached_property
+    def confusions(self) -> pd.DataFrame | None:
+        """Clusters behind confusions; None in a run that was made before they were looked for."""
+        return self.table("confusions") if self._has("confusions") else None
+
+    @cached_property
     def embedding(self) -> npt.NDArray[np.float32]:
         """Embedding (N, dims)."""
         return self.array("embedding")
@@ -222,6 +238,14 @@ class Run:
     def snapshots(self) -> npt.NDArray[np.float32]:
         """Maps (S, N, 2) after rising shares of the images, aligned."""
         return self.array("snapshots")
+
+    @cached_property
+    def class_means(self) -> npt.NDArray[np.float32]:
+        """Mean activation of every neuron on each class's images (classes, N)."""
+        return self.array("class_means")
+
+    def _has(self, table: str) -> bool:
+        return f"{table}.parquet" in self.manifest.files
 
     def table(self, name: str) -> pd.DataFrame:
         """Read a table of the run."""
@@ -241,9 +265,9 @@ class Run:
             return pq.read_schema(path)
 
     def array(self, name: str) -> npt.NDArray[np.float32]:
-        """Read an array of the run."""
+        """Return an array of the run, to be read only: it stays on disk, and what is not looked at is not read."""
         with self._readable(f"{name}.npy") as path:
-            array: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+            array: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
 
     def preview(self, image: int) -> bytes | None:
@@ -305,7 +329,8 @@ def _damaged_files(run: Run) -> Iterator[str]:
 
 
 def _schema_problems(run: Run) -> Iterator[str]:
-    for name, schema in {**SCHEMAS, "previews/previews": PREVIEWS}.items():
+    later = {name: schema for name, schema in LATER_SCHEMAS.items() if run._has(name)}
+    for name, schema in {**SCHEMAS, **later, "previews/previews": PREVIEWS}.items():
         actual = run.schema(name)
         for field in schema:
             if field.name not in actual.names:
@@ -334,6 +359,11 @@ def _content_problems(run: Run) -> Iterator[str]:
         for rows in layer_slices(run.manifest.layers).values()
     ):
         yield "neurons.parquet: channels do not count from 0 in each layer"
+    earlier: set[str] = set()
+    for layer in layers:
+        if not earlier.issuperset(layer.parents or ()):
+            yield f"manifest.json: layer {layer.name} builds on {', '.join(layer.parents or ())}, not all before it"
+        earlier.add(layer.name)
     if len(images) != run.manifest.images["count"]:
         yield f"images.parquet: {len(images)} rows, but the manifest counts {run.manifest.images['count']}"
     if run.embedding.ndim != 2 or len(run.embedding) != count:
@@ -356,6 +386,12 @@ def _content_problems(run: Run) -> Iterator[str]:
         ("influence", "source", clusters["cluster"], set()),
         ("influence", "target", clusters["cluster"], {-1}),
     ]
+    if run._has("confusions"):
+        pointers += [
+            ("confusions", "label", run.classes["class"], set()),
+            ("confusions", "prediction", images["prediction"], set()),
+            ("confusions", "cluster", clusters["cluster"], set()),
+        ]
     for table, column, targets, allowed in pointers:
         unknown = set(getattr(run, table)[column].unique().tolist()) - set(targets) - allowed
         if unknown:

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import false_discovery_control, rankdata
 
-from neurocarto.records import Extraction, FloatArray
+from neurocarto.records import Extraction, FloatArray, plain
 from neurocarto.settings import RunSettings
 
 _CHUNK = 256
@@ -20,21 +20,17 @@ def find_classes(extraction: Extraction, categories: tuple[str, ...], settings: 
     images = extraction.images
     by_name: dict[str, list[int]] = {}
     for output, category in enumerate(categories):
-        by_name.setdefault(_plain(category), []).append(output)
+        by_name.setdefault(plain(category), []).append(output)
     labels = images["label"].dropna().value_counts().sort_index()
     predictions = images["output"].map(lambda output: categories[output]).value_counts().sort_index()
-    taken = {_plain(str(label)) for label in labels.index}
-    rows = [(str(label), "label", by_name.get(_plain(str(label)), []), n) for label, n in labels.items()]
+    taken = {plain(str(label)) for label in labels.index}
+    rows = [(str(label), "label", by_name.get(plain(str(label)), []), n) for label, n in labels.items()]
     rows += [
-        (str(name), "prediction", by_name[_plain(str(name))], n)
+        (str(name), "prediction", by_name[plain(str(name))], n)
         for name, n in predictions.items()
-        if n >= settings.min_class_images and _plain(str(name)) not in taken
+        if n >= settings.min_class_images and plain(str(name)) not in taken
     ]
     return pd.DataFrame(rows, columns=["class", "kind", "outputs", "images"])
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold().replace("_", " ").replace("-", " ")
 
 
 def class_images(images: pd.DataFrame, name: str, kind: str, categories: tuple[str, ...]) -> npt.NDArray[np.int64]:
@@ -83,10 +79,9 @@ def judge_importance(
         size, others = int(mine.sum()), int((~mine).sum())
         if size < settings.min_class_images or others == 0 or not len(activations):
             continue
-        score = _auc(ranks, mine[:, None])[:, 0]
         if size not in nulls:
-            nulls[size] = _null_scores(ranks, size, settings)
-        p_value = _exceedance(score, nulls[size])
+            nulls[size] = null_scores(ranks, size, settings.label_permutations, settings.seed)
+        score, q_value = judge(ranks, mine, nulls[size])
         rank = np.empty(len(score), np.int32)
         rank[np.lexsort((np.arange(len(score)), -score))] = np.arange(len(score))
         table = pd.DataFrame(
@@ -94,7 +89,7 @@ def judge_importance(
                 "class": name,
                 "cluster": np.arange(len(score)),
                 "score": score,
-                "q_value": false_discovery_control(p_value),
+                "q_value": q_value,
                 "rank": rank,
                 "effect": np.nan,
             }
@@ -103,18 +98,26 @@ def judge_importance(
     return pd.concat(tables if len(tables) == 1 else tables[1:], ignore_index=True)
 
 
+def judge(
+    ranks: npt.NDArray[np.float32], mine: npt.NDArray[np.bool_], null: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return score and q-value of every cluster, from its ranks (clusters, P) and null_scores of as many images."""
+    score = _auc(ranks, mine[:, None])[:, 0]
+    return score, np.asarray(false_discovery_control(_exceedance(score, null)))
+
+
+def null_scores(ranks: npt.NDArray[np.float32], size: int, permutations: int, seed: int) -> FloatArray:
+    """Return the scores of all clusters for shuffled groups of so many images, rising."""
+    rng = np.random.default_rng([seed, size])
+    shuffled = rng.permuted(np.tile(np.arange(ranks.shape[1]) < size, (permutations, 1)), axis=1)
+    return np.sort(_auc(ranks, shuffled.T), axis=None)
+
+
 def _auc(ranks: npt.NDArray[np.float32], groups: npt.NDArray[np.bool_]) -> FloatArray:
     """AUC (clusters, G) of each group of images, groups (P, G), from ranks (clusters, P)."""
     size = groups.sum(axis=0).astype(np.float64)
     sums = (ranks @ groups.astype(np.float32)).astype(np.float64)
     return np.asarray((sums - size * (size + 1) / 2) / (size * (len(groups) - size)))
-
-
-def _null_scores(ranks: npt.NDArray[np.float32], size: int, settings: RunSettings) -> FloatArray:
-    """All scores under shuffled labels of a class of that size, rising."""
-    rng = np.random.default_rng([settings.seed, size])
-    shuffled = rng.permuted(np.tile(np.arange(ranks.shape[1]) < size, (settings.label_permutations, 1)), axis=1)
-    return np.sort(_auc(ranks, shuffled.T), axis=None)
 
 
 def _exceedance(score: FloatArray, null: FloatArray) -> FloatArray:

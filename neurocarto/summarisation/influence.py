@@ -10,7 +10,7 @@ Only what lies above rest counts, so the weight says how much of that would be l
 logit above the mean of all logits; mean maps are over the sampled images.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from neurocarto.extraction.hooks import inside_clamp, layer_outputs
 from neurocarto.extraction.images import ImageSet
-from neurocarto.extraction.lineage import OUTPUT, find_lineage, follow
+from neurocarto.extraction.lineage import OUTPUT, Lineage, follow
 from neurocarto.extraction.models import Model
-from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, Layer, important, layer_slices
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, important, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.importance import class_images
 
@@ -52,6 +52,7 @@ def measure_influence(
     model: Model,
     images: ImageSet,
     extraction: Extraction,
+    lineage: Lineage,
     cluster: npt.NDArray[np.int32],
     clusters: pd.DataFrame,
     classes: pd.DataFrame,
@@ -59,7 +60,7 @@ def measure_influence(
     settings: RunSettings,
     advance: Callable[[int], object],
 ) -> pd.DataFrame:
-    """Estimate the influence between clusters of successive layers (see find_lineage), for each class and all images.
+    """Estimate the influence between clusters of successive layers (lineage), for each class and all images.
 
     Per class, edges join its most important clusters (all images: those most important for any class),
     on a seeded sample of its images; clusters of the layers that the network's output builds on directly
@@ -72,7 +73,7 @@ def measure_influence(
     torch.set_num_threads(settings.threads)
     studies = _studies(model, extraction, clusters, classes, importance, settings)
     sampled = np.unique(np.concatenate([study.images for study in studies]))
-    tracer = _Tracer(model, extraction.layers, extraction, images, cluster, settings)
+    tracer = _Tracer(model, extraction, lineage, images, cluster, settings)
     tracer.learn_means(sampled)
     rows: list[tuple[str, int, int, float, float, float]] = []
     for study in studies:
@@ -120,19 +121,19 @@ class _Tracer:
     def __init__(
         self,
         model: Model,
-        layers: Sequence[Layer],
         extraction: Extraction,
+        lineage: Lineage,
         images: ImageSet,
         cluster: npt.NDArray[np.int32],
         settings: RunSettings,
     ) -> None:
         self._model = model
-        self._layers = {layer.name: layer for layer in layers}
-        self._slices = layer_slices(layers)
+        self._layers = {layer.name: layer for layer in extraction.layers}
+        self._slices = layer_slices(extraction.layers)
         self._cluster = torch.from_numpy(cluster)
         reach = torch.from_numpy(extraction.reach)
         self._reach = reach.masked_fill(reach == 0, torch.inf)  # constant neurons count as 0
-        self._lineage = find_lineage(model, layers)
+        self._lineage = lineage
         self._images = images
         self._files = images.indices(extraction.images["path"])
         self._batch_size = settings.batch_size

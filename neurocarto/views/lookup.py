@@ -35,6 +35,22 @@ class Lookup:
         return tuple(layer.name for layer in self.run.manifest.layers)
 
     @cached_property
+    def levels(self) -> tuple[int, ...]:
+        """How many layers lie, by the longest way, between the image and each layer; branches side by side share some.
+
+        Where it is unknown on which others a layer builds, each layer has a level of its own.
+        """
+        layers = self.run.manifest.layers
+        if any(layer.parents is None for layer in layers):
+            return tuple(range(len(layers)))
+        levels: dict[str, int] = {}
+        for layer in layers:  # in the order in which they run
+            levels[layer.name] = max(
+                (levels[parent] + 1 for parent in layer.parents or () if parent in levels), default=0
+            )
+        return tuple(levels[layer.name] for layer in layers)
+
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the run's order."""
         return tuple(dict.fromkeys(self.run.classes["class"]))

@@ -1,8 +1,11 @@
+import json
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 
 from neurocarto.extraction.layers import describe_layers
-from neurocarto.extraction.lineage import OUTPUT, find_lineage, follow
+from neurocarto.extraction.lineage import OUTPUT, Lineage, find_lineage, follow
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.preprocessing import Preprocessing
 
@@ -105,6 +108,11 @@ def test_the_class_output_does_not_build_on_tokens_that_nothing_reads():
 def test_fully_connected_layers_build_on_maps():
     net = nn.Sequential(_conv(3, 2), nn.Flatten(), nn.Linear(128, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
     assert _parents(net, "0 3") == {"0": (), "3": ("0",), OUTPUT: ("3",)}
+
+
+def test_a_lineage_is_read_back_from_json():
+    lineage = Lineage({"0": (), "1": ("0",), OUTPUT: ("0", "1")}, {"0": 3, "1": 2, OUTPUT: 1})
+    assert Lineage.from_json(json.loads(json.dumps(asdict(lineage)))) == lineage
 
 
 def test_work_counts_the_multiplications_from_the_parents():

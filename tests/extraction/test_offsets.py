@@ -8,6 +8,7 @@ from neurocarto.engine.local import extract
 from neurocarto.extraction import offsets
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.lineage import find_lineage
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.offsets import measure_offsets
 from neurocarto.extraction.preprocessing import Preprocessing
@@ -58,7 +59,7 @@ def _offsets(module: nn.Module, names: str, images: ImageSet) -> dict[str, np.nd
     layers = describe_layers(model, names.split())
     extraction = extract(model, layers, images, SETTINGS, lambda _: None)
     done: list[int] = []
-    found = measure_offsets(model, extraction, images, SETTINGS, done.append)
+    found = measure_offsets(model, extraction, find_lineage(model, layers), images, SETTINGS, done.append)
     assert sum(done) == len(layers)
     ends = np.cumsum([layer.channels for layer in layers])
     return dict(zip(names.split(), np.split(found, ends[:-1]), strict=True))

@@ -14,6 +14,7 @@ from neurocarto.engine.local import extract
 from neurocarto.extraction.hooks import outputs_until
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.lineage import find_lineage
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.offsets import measure_offsets
 from neurocarto.extraction.patches import LARGEST_AREA, _radial_mass, _side, example_table, measure_boxes
@@ -71,7 +72,8 @@ def pasted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSet, dict[str
 def _table(model: Model, images: ImageSet) -> tuple[Extraction, tuple[Layer, ...], pd.DataFrame]:
     extraction = extract(model, describe_layers(model), images, SETTINGS, lambda _: None)
     layers = measure_boxes(model, extraction, images, SETTINGS, lambda _: None)
-    offsets = measure_offsets(model, extraction, images, SETTINGS, lambda _: None)
+    lineage = find_lineage(model, layers)
+    offsets = measure_offsets(model, extraction, lineage, images, SETTINGS, lambda _: None)
     return extraction, layers, example_table(extraction, layers, offsets, model.preprocessing, SETTINGS.examples)
 
 
@@ -136,7 +138,8 @@ def test_boxes_of_tokens_and_of_maps_of_one_cell(pasted):
     boxes = measure_boxes(model, extraction, pasted[0], SETTINGS, lambda _: None)
     # A peak's cell is 2 × 2 pixels, all of its mass lies within one pixel of its middle; the last sees everything.
     assert [layer.example_box for layer in boxes] == [2, 2, 32]
-    offsets = measure_offsets(model, extraction, pasted[0], SETTINGS, lambda _: None)
+    lineage = find_lineage(model, boxes)
+    offsets = measure_offsets(model, extraction, lineage, pasted[0], SETTINGS, lambda _: None)
     table = example_table(extraction, boxes, offsets, preprocessing, SETTINGS.examples)
     whole = table[table["neuron"] >= 11]
     sizes = extraction.images.loc[whole["image"], ["width", "height"]].min(axis=1).to_numpy()

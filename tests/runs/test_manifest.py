@@ -22,7 +22,7 @@ MANIFEST = Manifest(
     images={"source": "böx/é", "fingerprint": "f" * 64, "count": 12, "skipped": [{"path": "a.png", "reason": "empty"}]},
     layers=(
         Layer("block0", 3, 7, 5, clamp=(0.0, 6.0), receptive_field=32, example_box=56.5),
-        Layer("block1", 4, 1, 1, layout="BTC"),
+        Layer("block1", 4, 1, 1, layout="BTC", parents=("block0",)),
     ),
     packages={"torch": "2.15.0"},
     seconds={"extraction": 1.25, "labels": 0.0},

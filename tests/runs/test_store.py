@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 from synthetic import write_synthetic_run
 
 from neurocarto.errors import RunError
-from neurocarto.records import SCHEMAS
+from neurocarto.records import LATER_SCHEMAS, SCHEMAS
+from neurocarto.runs import store
 from neurocarto.runs.manifest import Manifest
 from neurocarto.runs.store import (
     ARRAYS,
+    BY_CLASS,
     PREVIEW_FILE,
     PREVIEW_ROWS,
     Run,
@@ -30,6 +33,7 @@ from neurocarto.runs.store import (
     write_run,
 )
 
+LATER = [f"{name}.parquet" for name in LATER_SCHEMAS]
 FILES = [*(f"{name}.parquet" for name in SCHEMAS), *(f"{name}.npy" for name in ARRAYS), PREVIEW_FILE]
 PREVIEWS = [(image, f"picture {image}".encode()) for image in range(0, 3 * PREVIEW_ROWS, 2)]
 
@@ -60,7 +64,7 @@ def run(planted: Path, tmp_path: Path) -> Path:
 
 
 def content(run: Run) -> tuple[dict[str, pd.DataFrame], dict[str, np.ndarray]]:
-    return {name: run.table(name) for name in SCHEMAS}, {name: run.array(name) for name in ARRAYS}
+    return {name: run.table(name) for name in (*SCHEMAS, *LATER_SCHEMAS)}, {name: run.array(name) for name in ARRAYS}
 
 
 def pictures(run: Run) -> list[tuple[int, bytes]]:
@@ -77,7 +81,7 @@ def seal(folder: Path, name: str) -> None:
 def rewrite(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Change a table, keep the types of the columns it is known for, and seal it."""
     frame = change(Run(folder).table(name).copy())
-    schema = pa.schema([field for field in SCHEMAS[name] if field.name in frame])
+    schema = pa.schema([field for field in {**SCHEMAS, **LATER_SCHEMAS}[name] if field.name in frame])
     pq.write_table(
         pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False), folder / f"{name}.parquet"
     )
@@ -90,7 +94,8 @@ def test_what_is_written_is_read_back(planted: Path, tmp_path: Path) -> None:
     again = Run(write_run(tmp_path / "again", first.manifest, tables, arrays, PREVIEWS))
     for name, frame in tables.items():
         pd.testing.assert_frame_equal(getattr(again, name), frame)
-        assert pq.read_schema(again.folder / f"{name}.parquet").field(0).equals(SCHEMAS[name].field(0))
+        schema = {**SCHEMAS, **LATER_SCHEMAS}[name]
+        assert pq.read_schema(again.folder / f"{name}.parquet").field(0).equals(schema.field(0))
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(again, name), array)
     assert [(image, again.preview(image)) for image, _ in PREVIEWS] == PREVIEWS
@@ -149,10 +154,58 @@ def test_readers_accept_columns_arrays_and_files_they_do_not_know(planted: Path,
     assert "later.npy" in Run(out).manifest.files
 
 
+@pytest.fixture
+def grouped(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run whose tables of classes were given in any order and lie in groups of two rows."""
+    tables, arrays = content(Run(planted))
+    shuffled = {name: tables[name].sample(frac=1, random_state=0) for name in BY_CLASS}
+    monkeypatch.setattr(store, "CLASS_ROWS", 2)
+    return Run(write_run(tmp_path / "grouped", Run(planted).manifest, {**tables, **shuffled}, arrays, []))
+
+
+@pytest.mark.parametrize("name", BY_CLASS)
+class TestTablesOfClasses:
+    def test_they_are_ordered_by_class_and_otherwise_as_they_came(self, grouped: Run, planted: Path, name: str) -> None:
+        given, stored = Run(planted).table(name).sample(frac=1, random_state=0), grouped.table(name)
+        assert stored["class"].is_monotonic_increasing
+        assert set(stored["class"]) == set(given["class"])
+        for class_, rows in stored.groupby("class"):
+            expected = given[given["class"] == class_].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected)
+
+    def test_a_class_is_read_without_the_rows_of_others(self, grouped: Run, name: str) -> None:
+        class_ = "birds"
+        expected = grouped.table(name).query("`class` == @class_")["weight" if name == "influence" else "score"]
+        file = grouped.folder / f"{name}.parquet"
+        metadata, data = pq.read_metadata(file), bytearray(file.read_bytes())
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            names = group.column(0).statistics
+            if not names.min <= class_ <= names.max:
+                begin = group.column(0).dictionary_page_offset
+                size = sum(group.column(i).total_compressed_size for i in range(group.num_columns))
+                data[begin : begin + size] = bytes(size)
+        file.write_bytes(data)
+        with pytest.raises(RunError):
+            grouped.table(name)
+        found = grouped.rows(name, pc.field("class") == class_, [expected.name])
+        assert found[expected.name].tolist() == expected.tolist()
+
+
+def test_arrays_stay_on_disk_and_cannot_be_written(planted: Path, tmp_path: Path) -> None:
+    tables, arrays = content(Run(planted))
+    means = np.arange(6, dtype=np.float32).reshape(2, 3)
+    run = Run(write_run(tmp_path / "run", Run(planted).manifest, tables, {**arrays, "class_means": means}, []))
+    assert isinstance(run.class_means, np.memmap)
+    assert run.class_means.tolist() == means.tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        run.class_means[0, 0] = 1
+
+
 def test_a_run_without_clusters_examples_or_classes_is_whole(tmp_path: Path) -> None:
     bare = Run(write_synthetic_run(tmp_path / "bare", layers=1, channels=3, images=10))
     tables, arrays = content(bare)
-    empty = {name: tables[name].iloc[:0] for name in ("examples", "classes", "importance", "influence")}
+    names = ("examples", "classes", "importance", "influence", "confusions")
+    empty = {name: tables[name].iloc[:0] for name in names}
     assert len(tables["clusters"]) == 0
     assert check_run(write_run(tmp_path / "empty", bare.manifest, {**tables, **empty}, arrays, [])) == []
 
@@ -276,7 +329,7 @@ class TestCheck:
         with pytest.raises(RunError, match="is not a run folder"):
             check_run(tmp_path)
 
-    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize("name", FILES + LATER)
     def test_a_changed_byte_is_found(self, run: Path, name: str) -> None:
         data = bytearray((run / name).read_bytes())
         data[len(data) // 2] ^= 1
@@ -311,6 +364,9 @@ class TestCheck:
             ("influence", "class", "cats", "influence.parquet: class 'cats' does not exist (1 such values)"),
             ("influence", "source", -1, "influence.parquet: source -1 does not exist (1 such values)"),
             ("influence", "target", 999, "influence.parquet: target 999 does not exist (1 such values)"),
+            ("confusions", "label", "cats", "confusions.parquet: label 'cats' does not exist (1 such values)"),
+            ("confusions", "prediction", "?", "confusions.parquet: prediction '?' does not exist (1 such values)"),
+            ("confusions", "cluster", 999, "confusions.parquet: cluster 999 does not exist (1 such values)"),
         ],
     )
     def test_an_id_of_nothing_is_found(self, run: Path, table: str, column: str, value: object, problem: str) -> None:
@@ -340,9 +396,9 @@ class TestCheck:
         rewrite(run, table, change)
         assert any(line.startswith(f"{table}.parquet: ") and problem in line for line in check_run(run))
 
-    @pytest.mark.parametrize("name", SCHEMAS)
+    @pytest.mark.parametrize("name", [*SCHEMAS, *LATER_SCHEMAS])
     def test_a_missing_column_is_found_by_name(self, run: Path, name: str) -> None:
-        column = SCHEMAS[name].names[0]
+        column = {**SCHEMAS, **LATER_SCHEMAS}[name].names[0]
         rewrite(run, name, lambda frame: frame.drop(columns=column))
         assert check_run(run) == [f"{name}.parquet: column {column} is missing"]
 
@@ -369,7 +425,13 @@ class TestCheck:
         seal(run, f"{name}.npy")
         assert check_run(run) == [problem]
 
-    @pytest.mark.parametrize("name", FILES)
+    def test_a_layer_that_builds_on_none_before_it_is_found(self, run: Path) -> None:
+        manifest = Manifest.read(run)
+        layers = (manifest.layers[0], replace(manifest.layers[1], parents=("block0", "block1")))
+        (run / "manifest.json").write_text(replace(manifest, layers=layers).to_json(), encoding="utf-8")
+        assert check_run(run) == ["manifest.json: layer block1 builds on block0, block1, not all before it"]
+
+    @pytest.mark.parametrize("name", FILES + LATER)
     def test_rubbish_with_a_right_checksum_is_one_problem(self, run: Path, name: str) -> None:
         (run / name).write_bytes(b"rubbish" * 50)
         seal(run, name)

@@ -14,6 +14,7 @@ from neurocarto.engine.local import extract
 from neurocarto.extraction.hooks import layer_outputs
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.lineage import find_lineage
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import CLASS_OUTPUT, Extraction, Layer, layer_slices
@@ -122,7 +123,8 @@ def _study(
         columns=["class", "cluster", "score", "q_value"],
     )
     edges = measure_influence(
-        model, images, extraction, cluster, table, CLASSES, importance, SETTINGS, lambda _: None
+        model, images, extraction, find_lineage(model, layers), cluster, table, CLASSES, importance, SETTINGS,
+        lambda _: None,
     )  # fmt: skip
     inputs = model.inputs([images.open(i) for i in images.indices(extraction.images["path"])])
     assert extraction.images["label"].tolist() == ["class0"] * 6 + ["class1"] * 6
@@ -191,8 +193,8 @@ def test_no_clusters_no_edges(images: ImageSet):
     clusters = pd.DataFrame({"cluster": [], "layer": [], "size": []}).astype({"cluster": int, "layer": str})
     importance = pd.DataFrame({"class": [], "cluster": [], "score": [], "q_value": []}).astype({"cluster": int})
     table = measure_influence(
-        study.model, images, study.extraction, np.full(7, -1, np.int32), clusters, CLASSES, importance, SETTINGS,
-        lambda _: None,
+        study.model, images, study.extraction, find_lineage(study.model, study.layers), np.full(7, -1, np.int32),
+        clusters, CLASSES, importance, SETTINGS, lambda _: None,
     )  # fmt: skip
     assert table.empty
 

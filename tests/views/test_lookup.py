@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurocarto.records import ALL_IMAGES
+from neurocarto.records import ALL_IMAGES, Layer
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
@@ -11,6 +11,30 @@ from neurocarto.views.lookup import Lookup
 def test_neurons_carry_their_layer_and_name(lookup: Lookup) -> None:
     assert lookup.neuron_layer.tolist() == [0] * 40 + [1] * 40 + [2] * 40
     assert lookup.neuron_name(41) == "block1/1"
+
+
+PARALLEL = {
+    "stem": (), "one": ("stem",), "two.0": ("stem",), "two.1": ("two.0",), "joined": ("one", "two.1"),
+    "last": ("joined",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parents", "levels"),
+    [
+        (PARALLEL, (0, 1, 1, 2, 3, 4)),
+        (dict.fromkeys(PARALLEL), (0, 1, 2, 3, 4, 5)),
+        ({"a": (), "b": None, "c": ("a",)}, (0, 1, 2)),
+        ({"a": (), "b": (), "c": ("a", "gone")}, (0, 0, 1)),
+    ],
+)
+def test_layers_side_by_side_share_a_level_and_unknown_ones_have_their_own(
+    lookup: Lookup, parents: dict[str, tuple[str, ...] | None], levels: tuple[int, ...]
+) -> None:
+    run = Run(lookup.run.folder)
+    layers = tuple(Layer(name, 4, 7, 7, parents=before) for name, before in parents.items())
+    run.manifest = replace(run.manifest, layers=layers)
+    assert Lookup(run).levels == levels
 
 
 def test_members_are_the_clusters_neurons_strongest_first(lookup: Lookup) -> None:
