@@ -192,17 +192,15 @@ def _confusions(opened: OpenRun, selection: Selection) -> list[Confusion]:
 
 
 def _confusion_filter(found: list[Confusion], selection: Selection) -> None:
-    pairs = [(one.label, one.prediction) for one in found]
     counts = {(one.label, one.prediction): one.images for one in found}
     st.session_state["nc_confusion"] = selection.confusion if selection.confusion in counts else None
 
-    def caption(one: tuple[str, str] | None) -> str:
-        return f"{one[0]} → {one[1]} ({counts[one]:,} images)" if one in counts else f"The first of {len(found):,}"
-
     st.selectbox(
         "Confusion: label → prediction",
-        [None, *pairs],
+        list(counts),
+        index=None,
         key="nc_confusion",
-        format_func=caption,
+        format_func=lambda one: f"{one[0]} → {one[1]} ({counts[one]:,} images)",
+        placeholder=f"The first of {len(counts):,}",
         on_change=lambda: state.change(replace(state.current(), confusion=st.session_state["nc_confusion"])),
     )

@@ -105,5 +105,5 @@ def nothing_to_compare(selection: Selection) -> tuple[str, str]:
 
 NO_CONFUSIONS = (
     "No confusion in this run",
-    "The network says of every image what its label says, or the images have no labels: sort them into folders by class.",
+    "The network says of every image what its label says, or the images have no labels: sort them into folders.",
 )

@@ -15,7 +15,7 @@ from neurocarto.views.strips import Strips
 
 LISTED, CLUSTERS, IMAGES = 60, 8, 24
 FIRING, USUAL = 6, 4
-SIDE, WHOLE = 56, 96
+SIDE, WHOLE = 56, 104
 
 
 class ErrorLists:
@@ -37,14 +37,12 @@ class ErrorLists:
         """Return what is known of a confusion: the clusters that go with it, and its images."""
         images = wrong_images(self._lookup, chosen.label, chosen.prediction)
         wrong = chosen.against == "right"
-        title = f"{chosen.label} {'taken for' if wrong else 'seen as'} {chosen.prediction}"
-        pictures = "".join(self._picture(row) for row in table_rows(images.head(IMAGES)))
+        title = f"What goes with {chosen.label} {'taken for' if wrong else 'seen as'} {chosen.prediction}"
         shown = f"{IMAGES} of {len(images):,}" if len(images) > IMAGES else f"{len(images):,}"
-        return (
-            f'<section class="nc-part"><h4>What goes with {escape(title)}</h4>{self._clusters(chosen, images)}</section>'
-            f'<section class="nc-part"><h4>The {"wrong " if wrong else ""}images ({shown})</h4><p class="nc-note">'
-            "The most confident first. Click one to see it whole.</p>"
-            f'<div class="nc-pictures">{pictures}</div></section>'
+        pictures = "".join(self._picture(row) for row in table_rows(images.head(IMAGES)))
+        how = '<p class="nc-note">Those of which the network is most sure first.</p>'
+        return _section(escape(title), self._clusters(chosen, images)) + _section(
+            f"The {'wrong ' if wrong else ''}images ({shown})", f'{how}<div class="nc-pictures">{pictures}</div>'
         )
 
     def _choice(self, confusion: Confusion, chosen: bool) -> str:
@@ -61,20 +59,27 @@ class ErrorLists:
             return f'<p class="nc-note">{escape(self._unjudged(chosen))}</p>'
         table = misleading(self._lookup, chosen.label, chosen.prediction)
         rows = "".join(self._cluster(row, images["image"].tolist()) for row in table_rows(table.head(CLUSTERS)))
-        return f'<p class="nc-note">{escape(self._read(chosen, table))}</p><ol class="nc-ranked nc-wide">{rows}</ol>'
+        heads = "".join(f"<small>{text}</small>" for text in ("Cluster, score", "On these images", "As a rule"))
+        return (
+            f'<p class="nc-note">{escape(self._read(chosen, table))}</p><div class="nc-wide"><div>{heads}</div>'
+            f'<ol class="nc-ranked">{rows}</ol></div>'
+        )
 
     def _read(self, chosen: Confusion, table: pd.DataFrame) -> str:
         """How the clusters were found and what they are worth."""
-        those = "that the network got right" if chosen.against == "right" else "that it sees as something else"
+        others, rate = f"{chosen.others:,}", f"the false discovery rate of {self._rate:.0%}"
+        if chosen.against == "right":
+            against = f"Compared with the {others} images of the label that the network got right."
+        else:
+            against = (
+                "The label names no output of the network, so nothing is right or wrong here: compared with the "
+                f"label's {others} other images."
+            )
         found = int((table["q_value"] <= self._rate).sum())
-        worth = (
-            f"{found} pass the false discovery rate of {self._rate:.0%}."
-            if found
-            else f"None passes the false discovery rate of {self._rate:.0%}: these may be chance."
-        )
+        worth = f"{found} of the best {len(table)} pass {rate}." if found else f"None passes {rate}: all may be chance."
         return (
-            f"Clusters that fire more on these images ({chosen.sampled} sampled) than on those of {chosen.label} {those} "
-            f"({chosen.others}). Score: how often it fires more on one of these than on one of those. {worth}"
+            f"{against} Score: how often the cluster fires more on one of these {chosen.sampled:,} than one of those "
+            f"{others}; 0.5 is chance. {worth}"
         )
 
     def _unjudged(self, chosen: Confusion) -> str:
@@ -91,26 +96,26 @@ class ErrorLists:
     def _cluster(self, row: Any, images: Sequence[int]) -> str:
         found = [example for example in firing(self._lookup, row.cluster, images).values() if example is not None]
         here = self._strips.of(pd.DataFrame(found[:FIRING]), SIDE)
-        count = (
-            f"among the strongest of {len(found)} of {len(images)}" if found else "among the strongest of none of them"
-        )
-        passes = "" if row.q_value <= self._rate else ' class="nc-weak"'
+        count = f"{len(found)} of {len(images)} are among its strongest" if found else "none is among its strongest"
+        chance = "" if row.q_value <= self._rate else ", may be chance"
         return (
-            f'<li{passes} data-card-cluster="{row.cluster}"><div>{cluster_button(self._lookup, row.cluster)}'
-            f'<span class="nc-value">{row.score:.2f} <small>q {row.q_value:.2g}</small></span></div>'
-            f'<figure><figcaption>on these images</figcaption><div class="nc-strip">{here}</div>'
-            f"<small>{count}</small></figure><figure><figcaption>as a rule</figcaption>"
-            f'<div class="nc-strip">{self._strips.cluster(row.cluster, USUAL, SIDE)}</div></figure></li>'
+            f'<li data-card-cluster="{row.cluster}"><div>{cluster_button(self._lookup, row.cluster)}'
+            f'<span class="nc-value">{row.score:.2f} <small>q {row.q_value:.2g}{chance}</small></span>'
+            f'<small>{count}</small></div><div class="nc-strip">{here}</div>'
+            f'<div class="nc-strip">{self._strips.cluster(row.cluster, USUAL, SIDE)}</div></li>'
         )
 
     def _picture(self, row: Any) -> str:
         uri = self._patches.whole(int(row.image), WHOLE)
         sure = f"{row.confidence:.0%} sure" if row.confidence == row.confidence else ""
-        text = escape(f"{row.path}: label {row.label}, predicted {row.prediction}, {sure}")
-        picture = (
-            f'<img src="{uri}" alt="{text}" loading="lazy">' if uri else '<span class="nc-missing">no picture</span>'
-        )
+        text = escape(f"{row.path}: label {row.label}, predicted {row.prediction} {sure}")
+        missing = '<span class="nc-missing">no picture</span>'
+        picture = f'<img src="{uri}" alt="{text}" loading="lazy">' if uri else missing
         return (
             f'<button type="button" class="nc-patch" data-image="{row.image}" title="{text}">{picture}'
             f"<small>{sure}</small></button>"
         )
+
+
+def _section(title: str, body: str) -> str:
+    return f'<section class="nc-part"><h4>{title}</h4>{body}</section>'

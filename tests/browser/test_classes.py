@@ -100,3 +100,17 @@ def test_names_full_of_markup_show_as_text(visit: Open, server: str) -> None:
     expect(page.locator(f"{MATRIX} .ytick text", has_text=MARKUP[:16])).to_be_visible()
     assert page.locator('img[src="x"]').count() == 0
     assert page.evaluate("window.broken") is None
+
+
+def test_choosing_a_confusion_shows_its_clusters_and_images_and_the_link_opens_it(visit: Open, server: str) -> None:
+    page = opened(visit, f"{server}/classes?v=1&run=planted&class=birds&with=fish")
+    page.locator(".nc-choice", has_text=f"{TOOLS} → birds").click()
+    wait_for_parameter(page, "confusion", ".+&confusion=birds")
+    for shown in (page, opened(visit, page.url)):
+        expect(shown.locator(".nc-choice[aria-pressed=true]")).to_contain_text(f"{TOOLS} → birds")
+        expect(shown.locator(".nc-wide li")).to_have_count(5)
+        expect(shown.locator(".nc-pictures [data-image]")).to_have_count(3)
+        expect_compared(shown, "birds", "fish")
+    page.locator(".nc-pictures [data-image]").first.click()
+    expect(page.locator("dialog.nc-dialog dd").nth(1)).to_contain_text("birds")
+    expect(page.locator("dialog.nc-dialog .nc-box")).to_have_count(0)

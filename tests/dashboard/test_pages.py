@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.conftest import ROOT, Visit
 
-PAGES = ["", "explore", "about"]
+PAGES = ["", "explore", "classes", "about"]
 SELECTIONS: list[dict[str, object]] = [
     {},
     {"v": "1"},
@@ -28,6 +28,10 @@ SELECTIONS: list[dict[str, object]] = [
     {"class_": "birds", "min": "1"},
     {"lasso": "-9,-9_9,-9_9,9_-9,9"},
     {"lasso": "900,900_901,900_900,901"},
+    {"class_": "birds", "with": "fish"},
+    {"class_": "birds", "with": "birds", "min": "0.9"},
+    {"class_": "birds", "with": "fish", "clusters": "3.4", "layer": "block1", "min": "0.99"},
+    {"class_": "birds", "confusion": ["fish", "birds"]},
 ]
 BROKEN: list[dict[str, object]] = [
     {"run": "gone"},
@@ -35,6 +39,7 @@ BROKEN: list[dict[str, object]] = [
     {"clusters": "9999", "class_": "birds"},
     {"neuron": "'; drop"},
     {"colour": "ultraviolet"},
+    {"class_": "birds", "with": "gone", "confusion": ["birds", "gone"]},
 ]
 
 
