@@ -71,6 +71,7 @@ def test_the_keyboard_walks_the_matrix_and_compares(visit: Open, server: str) ->
     page.keyboard.press("ArrowDown")
     expect(page.locator(f"{MATRIX} [aria-live]")).to_have_text(f"{TOOLS} · fish, similarity 0.52")
     page.keyboard.press("Enter")
+    wait_for_parameter(page, "class", "%3Cb")
     expect_compared(page, TOOLS, "fish")
     assert (parameters(page)["class"], parameters(page)["with"]) == ([TOOLS], ["fish"])
 
