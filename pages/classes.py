@@ -16,6 +16,7 @@ def draw(opened: OpenRun) -> None:
     with right:
         classes.all_classes(opened)
     classes.ranking(opened)
+    classes.errors(opened)
 
 
 open_page("classes", draw)

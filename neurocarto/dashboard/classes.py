@@ -10,14 +10,16 @@ import streamlit as st
 from neurocarto.dashboard import components, state, texts, widgets
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
-from neurocarto.dashboard.loaders import OpenRun, comparison_data, kinship, matrix_data
+from neurocarto.dashboard.loaders import OpenRun, comparison_data, confusion_data, kinship, matrix_data
 from neurocarto.dashboard.selection import MAX_EDGES, Selection
 from neurocarto.views.comparison import GROUPS, compared
 from neurocarto.views.comparison_lists import ComparisonLists
+from neurocarto.views.error_lists import ErrorLists
+from neurocarto.views.errors import Confusion
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.palette import SELECTED
 
-NEAREST, OFFERED, CARDS = 5, 3, 3
+NEAREST, OFFERED, CARDS = 5, 4, 3
 Groups = Mapping[str, pd.DataFrame]
 
 
@@ -32,7 +34,8 @@ def comparison(opened: OpenRun) -> None:
     widgets.heading(
         "Two classes side by side",
         "Left: clusters that only the first class relies on; right: only the second; between them, both. Read upwards, "
-        "from the image to the classes. Click a picture to select its cluster, Ctrl-click to add.",
+        "from the image to the classes; an edge is the stronger of both classes' influences. Click a picture to select "
+        "its cluster, Ctrl-click to add.",
     )
     selection = state.current()
     _other_filter(opened, selection)
@@ -45,20 +48,20 @@ def comparison(opened: OpenRun) -> None:
 
 def _other_filter(opened: OpenRun, selection: Selection) -> None:
     """Choose the second class, the most similar ones first."""
-    nearest = {kin.name: kin for kin in kinship(opened).nearest(selection.class_)} if selection.class_ else {}
+    nearest = [kin.name for kin in kinship(opened).nearest(selection.class_)] if selection.class_ else []
     st.session_state["nc_other"] = selection.other if selection.other in nearest else ""
 
-    def caption(name: str) -> str:
-        kin = nearest.get(name)
-        return f"{name} ({kin.shared:,} clusters shared, similarity {kin.similarity:.2f})" if kin else "No other class"
+    def choose() -> None:
+        state.change(replace(state.current(), other=st.session_state["nc_other"] or ""))
 
+    # An option's text must not depend on the first class: the browser sends it back, also after that has changed.
     st.selectbox(
         "Compare with",
         ["", *nearest],
         key="nc_other",
-        format_func=caption,
+        format_func=lambda name: widgets.class_caption(opened.lookup, name) if name else "No other class",
         disabled=not nearest,
-        on_change=lambda: state.change(replace(state.current(), other=st.session_state["nc_other"] or "")),
+        on_change=choose,
     )
 
 
@@ -157,3 +160,47 @@ def _gallery(opened: OpenRun, name: str, html: str) -> None:
         on_event(opened, event)
 
     components.gallery(html=html, on_event=receive, name=name)
+
+
+def errors(opened: OpenRun) -> None:
+    """Show the confusions, those with a chosen class first, and what goes with one of them."""
+    widgets.heading(
+        "Errors",
+        "Where the network says something else than the label, and the clusters that fire more on those images than on "
+        "the label's others: what misled it. Choose a confusion; click a patch or an image to see it whole.",
+    )
+    selection = state.current()
+    found = _confusions(opened, selection)
+    if not found:
+        widgets.empty(*texts.NO_CONFUSIONS)
+        return
+    chosen = next((one for one in found if (one.label, one.prediction) == selection.confusion), found[0])
+    draw = ErrorLists(opened.lookup, opened.patches)
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        _confusion_filter(found, selection)
+        _gallery(opened, "confusions", draw.listed(found, chosen))
+    with right:
+        _gallery(opened, "misleading", draw.confusion(chosen))
+
+
+def _confusions(opened: OpenRun, selection: Selection) -> list[Confusion]:
+    """All confusions: those of a compared class first, and of these the ones with most images."""
+    mine = {selection.class_, selection.other} - {""}
+    found = confusion_data(opened)
+    return sorted(found, key=lambda one: not mine & {one.label, one.prediction})
+
+
+def _confusion_filter(found: list[Confusion], selection: Selection) -> None:
+    counts = {(one.label, one.prediction): one.images for one in found}
+    st.session_state["nc_confusion"] = selection.confusion if selection.confusion in counts else None
+
+    st.selectbox(
+        "Confusion: label → prediction",
+        list(counts),
+        index=None,
+        key="nc_confusion",
+        format_func=lambda one: f"{one[0]} → {one[1]} ({counts[one]:,} images)",
+        placeholder=f"The first of {len(counts):,}",
+        on_change=lambda: state.change(replace(state.current(), confusion=st.session_state["nc_confusion"])),
+    )

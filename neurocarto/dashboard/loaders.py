@@ -14,6 +14,7 @@ from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
 from neurocarto.views.comparison import Kinship, matrix
 from neurocarto.views.comparison_graph import comparison_graph
+from neurocarto.views.errors import Confusion, confusions
 from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
@@ -165,3 +166,13 @@ def _comparison(
     version: str, first: str, second: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
 ) -> dict[str, Any]:
     return comparison_graph(_opened.lookup, _opened.patches, first, second, layers=layers, least=least, per_node=edges)
+
+
+def confusion_data(opened: OpenRun) -> list[Confusion]:
+    """Return a run's confusions, counted once per run."""
+    return _confusions(opened.version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _confusions(version: str, _opened: OpenRun) -> list[Confusion]:
+    return confusions(_opened.lookup)

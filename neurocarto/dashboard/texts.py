@@ -108,3 +108,9 @@ def nothing_to_compare(selection: Selection) -> tuple[str, str]:
     if selection.least > 0.5:
         return f"No cluster{where} passes importance {selection.least:.2f} for either class", f"Lower it. {advice}"
     return f"No cluster is important for {selection.class_} or {selection.other}{where}", advice
+
+
+NO_CONFUSIONS = (
+    "No confusion in this run",
+    "The network says of every image what its label says, or the images have no labels: sort them into folders.",
+)

@@ -52,8 +52,8 @@ class ComparisonLists:
         """Return why no two classes are shown, and some to compare one with: what they share, each a button."""
         cards = "".join(self._offered(class_, kin) for kin in nearest)
         return (
-            f'<div class="nc-offer" role="status"><strong>{escape(title)}</strong><span>{escape(advice)}</span>{cards}'
-            "</div>"
+            f'<div class="nc-offer" role="status"><strong>{escape(title)}</strong><span>{escape(advice)}</span>'
+            f'<div class="nc-offers">{cards}</div></div>'
         )
 
     def _offered(self, class_: str, kin: Kin) -> str:

@@ -29,11 +29,13 @@ SELECTIONS: list[dict[str, object]] = [
     {"class_": "birds", "min": "1"},
     {"map": "1"},
     {"map": "4", "pictures": "off"},
-    {"class_": "birds", "with": "fish"},
     {"class_": "birds", "branches": "1", "clusters": "3"},
-    {"confusion": ["birds", "fish"]},
     {"lasso": "-9,-9_9,-9_9,9_-9,9"},
     {"lasso": "900,900_901,900_900,901"},
+    {"class_": "birds", "with": "fish"},
+    {"class_": "birds", "with": "birds", "min": "0.9"},
+    {"class_": "birds", "with": "fish", "clusters": "3.4", "layer": "block1", "min": "0.99"},
+    {"class_": "birds", "confusion": ["fish", "birds"]},
 ]
 BROKEN: list[dict[str, object]] = [
     {"run": "gone"},
@@ -43,6 +45,7 @@ BROKEN: list[dict[str, object]] = [
     {"colour": "ultraviolet"},
     {"map": "5", "with": "gone", "confusion": ["gone", "birds"], "branches": "99", "pictures": "perhaps"},
     {"confusion": "birds"},
+    {"class_": "birds", "with": "gone", "confusion": ["birds", "gone"]},
 ]
 
 

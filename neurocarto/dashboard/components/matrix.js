@@ -47,8 +47,9 @@ class Matrix {
       type: "heatmap", z: this.rows, zmin: 0, zmax: 100, showscale: false, hoverinfo: "none",
       colorscale: colours.map((colour, i) => [i / (colours.length - 1), colour]),
     };
+    const room = 20 + 5.8 * Math.min(NAME_LENGTH, Math.max(...this.names.map((name) => name.length)));
     const layout = {
-      margin: { l: 116, r: 4, t: 4, b: 112 }, dragmode: "pan", showlegend: false,
+      margin: { l: room, r: 4, t: 4, b: room }, dragmode: "pan", showlegend: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: look.font, size: 10.5, color: look.text },
       xaxis: this.axis(false), yaxis: this.axis(true),
     };
