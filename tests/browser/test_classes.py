@@ -35,7 +35,9 @@ def cell_place(page: Page, row: str, column: str) -> tuple[float, float]:
 
 
 def expect_compared(page: Page, first: str, second: str) -> None:
-    expect(page.locator(MATRIX)).to_have_attribute("data-pair", json.dumps([first, second], separators=(",", ":")))
+    expect(page.locator(MATRIX)).to_have_attribute(
+        "data-pair", json.dumps([first, second], separators=(",", ":"), ensure_ascii=False)
+    )
     expect(page.locator(".nc-trio h4").first).to_contain_text(f"Only {first}")
     expect(page.locator(".nc-trio h4").last).to_contain_text(f"Only {second}")
 

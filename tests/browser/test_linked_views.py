@@ -165,12 +165,12 @@ def test_choosing_colours_keeps_the_zoom_and_the_focus(page: Page) -> None:
     page.get_by_role("button", name="Zoom in").first.click()
     zoomed = axis_ranges(page)
     assert zoomed != before
-    page.get_by_label("Colour by").focus()
-    page.get_by_label("Colour by").select_option("rate")
+    page.get_by_label("Colour", exact=True).focus()
+    page.get_by_label("Colour", exact=True).select_option("rate")
     wait_for_parameter(page, "colour", "rate")
     expect(page.locator(PROJECTION)).to_have_attribute("data-colours", re.compile(" rate "))
     assert axis_ranges(page) == zoomed
-    expect(page.get_by_label("Colour by")).to_be_focused()
+    expect(page.get_by_label("Colour", exact=True)).to_be_focused()
     # One even band per colour: nine steps, and the neutral one.
     scale = page.locator(PROJECTION).evaluate("root => root.view.plot.data[0].marker.colorscale.map(([at]) => at)")
     assert scale == [edge / 10 for i in range(10) for edge in (i, i + 1)]

@@ -80,6 +80,12 @@ function theme(root) {
   };
 }
 
+// Plotly cannot fit a chart into a place that is not shown, as while another page is drawn.
+function resized(plot) {
+  if (!plot._fullLayout || !plot.clientWidth || !plot.isConnected) return undefined;
+  return Plotly.Plots.resize(plot).catch(() => {});
+}
+
 // The root's text colour has a short transition (style.css), so a change of theme is an event.
 function onThemeChange(root, action) {
   root.addEventListener("transitionend", (event) => {

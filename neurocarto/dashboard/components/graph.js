@@ -31,7 +31,7 @@ class Graph {
     this.resizes = new ResizeObserver(() => this.resized());
     this.resizes.observe(this.stage);
     this.unlight = onLight((cluster) => this.lit(cluster), this);
-    onThemeChange(root, () => this.network && this.apply());
+    onThemeChange(root, () => this.network && this.state && this.apply());
   }
 
   async update(state) {

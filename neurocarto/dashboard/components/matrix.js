@@ -17,9 +17,9 @@ class Matrix {
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("blur", () => { this.cursor = undefined; this.tip.hidden = true; this.mark(); });
     this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; });
-    this.resizes = new ResizeObserver(() => this.drawn && Plotly.Plots.resize(this.plot).then(() => this.mark()));
+    this.resizes = new ResizeObserver(() => this.drawn && resized(this.plot)?.then(() => this.state && this.mark()));
     this.resizes.observe(this.stage);
-    onThemeChange(root, () => this.drawn && this.apply());
+    onThemeChange(root, () => this.drawn && this.state && this.apply());
   }
 
   async update(state) {
@@ -55,6 +55,7 @@ class Matrix {
     };
     const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
     await Plotly.react(this.plot, [trace], layout, config);
+    if (!this.state) return;
     if (!this.listening) this.listen();
     this.drawLegend(colours);
     this.mark();
@@ -204,6 +205,7 @@ class Matrix {
   }
 
   destroy() {
+    this.state = undefined;
     this.resizes.disconnect();
     if (this.drawn) Plotly.purge(this.plot);
   }

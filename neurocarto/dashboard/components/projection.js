@@ -44,10 +44,10 @@ class Projection {
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("blur", () => this.leave());
     this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; light(undefined, this); });
-    this.resizes = new ResizeObserver(() => this.drawn && Plotly.Plots.resize(this.plot));
+    this.resizes = new ResizeObserver(() => resized(this.plot));
     this.resizes.observe(this.stage);
     this.unlight = onLight((cluster) => this.lit(cluster), this);
-    onThemeChange(root, () => this.drawn && this.apply());
+    onThemeChange(root, () => this.drawn && this.state && this.apply());
   }
 
   isLast(map) {
@@ -62,7 +62,7 @@ class Projection {
     this.colours = colours;
     this.codes = new Int16Array(bytes(colours.codes).buffer);
     if (this.drawn !== state.version) await this.draw(content, state.version);
-    await this.apply();
+    if (this.state === state) await this.apply();
     if (this.state === state) await this.showMap(state.snapshot ?? state.fractions.length - 1, false);
   }
 
