@@ -27,6 +27,7 @@ from neurocarto.extraction.models import load_model
 from neurocarto.records import Layer
 from neurocarto.request import ModelRequest
 from neurocarto.runs.store import Run, check_run
+from neurocarto.summarisation import projection
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 SETTINGS = replace(
@@ -67,10 +68,11 @@ OTHERS = {"resnext": ("resnext50_32x4d", 64), "swin_v2": ("swin_v2_t", 64)}
 
 @pytest.fixture(autouse=True, scope="module")
 def less_of_everything() -> Iterator[None]:
-    """Draw one map instead of five, measure boxes on four peaks, and look at fewer neurons: networks are large."""
+    """Draw one brief map instead of five, measure boxes on four peaks, look at fewer neurons: networks are large."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patches, "PEAKS_PER_LAYER", 4)
         patch.setattr(offsets, "WORK", 2e10)
+        patch.setattr(projection, "EPOCHS", 20)
         for module in (local, pipeline):
             patch.setattr(module, "SNAPSHOT_FRACTIONS", (1.0,))
         yield

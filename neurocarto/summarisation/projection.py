@@ -11,8 +11,10 @@ from neurocarto.settings import RunSettings
 EXACT_NEIGHBOURS_BELOW = 30_000
 """Neurons up to which exact neighbours by matrix product beat the approximate search and its compilation."""
 
+EPOCHS: int | None = None
+"""Epochs of a map from nothing; None: UMAP's own choice, 200 to 500."""
 STARTED_EPOCHS = 60
-"""Epochs of a map that starts from a finished one; UMAP's own choice from nothing is 200 to 500."""
+"""Epochs of a map that starts from a finished one."""
 
 _CHUNK = 1024
 
@@ -63,7 +65,7 @@ def _umap(
         min_dist=settings.min_distance,
         metric="cosine",
         init="pca" if start is None else _filled(start, settings.seed),
-        n_epochs=None if start is None else STARTED_EPOCHS,
+        n_epochs=EPOCHS if start is None else STARTED_EPOCHS,
         random_state=settings.seed,
         n_jobs=1,
         precomputed_knn=(*nearest(points, neighbours), None) if exact else (None, None, None),
