@@ -1,5 +1,6 @@
 """What a run was made from, as tables for the About page. Every value is escaped: names come from users' folders."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -9,7 +10,7 @@ import streamlit as st
 
 from neurocarto.runs.manifest import Manifest
 
-_CELL = "padding:4px 12px 4px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere"
+_CELL = "padding:4px 12px 4px 0;text-align:left;vertical-align:top"
 _LINE = "border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)"
 SHOWN_SKIPPED = 50
 
@@ -62,7 +63,12 @@ def _pixels(value: float | None) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     def line(cells: Iterable[Any], tag: str) -> str:
-        return "".join(f'<{tag} style="{_CELL};{_LINE}">{escape(_text(cell))}</{tag}>' for cell in cells)
+        # The first column names things: it is as wide as its longest word.
+        wraps = itertools.chain(["break-word"], itertools.repeat("anywhere"))
+        return "".join(
+            f'<{tag} style="{_CELL};{_LINE};overflow-wrap:{wrap}">{escape(_text(cell))}</{tag}>'
+            for cell, wrap in zip(cells, wraps, strict=False)
+        )
 
     top = f"<thead><tr>{line(head, 'th')}</tr></thead>" if head else ""
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)

@@ -94,11 +94,11 @@ def graph_controls(lookup: Lookup, selection: Selection) -> dict[str, dict[str, 
     return {
         "min": {
             "min": low, "max": 1.0, "step": 0.01, "value": value,
-            "text": f"Importance ≥ {value:.2f}: {count:,} of {len(found):,} clusters",
+            "text": f"Importance ≥ {value:.2f} ({count:,} of {len(found):,})",
         },
         "edges": {
             "min": 0, "max": MAX_EDGES, "step": 1, "value": selection.edges,
-            "text": f"Strongest {selection.edges} edges of each",
+            "text": f"Strongest edges of each: {selection.edges}",
         },
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ MAX_EDGES = 10
 MAX_BRANCHES = 8
 COLOURS = {"layer": "layer", "cluster": "cluster", "importance": "importance", "rate": "firing rate"}
 """What the map can colour by, with its name on the page."""
-SHOWN = {"all": "all neurons", "class": "the class's neurons", "clusters": "selected clusters"}
+SHOWN = {"all": "all", "class": "the class's", "clusters": "selected"}
 """Which neurons of the map keep their colour while the rest recedes."""
 
 CHOSEN = ("colour", "show", "min", "edges", "map", "pictures", "branches")

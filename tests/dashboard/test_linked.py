@@ -22,9 +22,9 @@ def test_a_graph_is_named_by_all_that_it_shows(opened: OpenRun) -> None:
 def test_the_graphs_sliders_say_what_remains(opened: OpenRun) -> None:
     # 27 scores, evenly from .40 to .99 in some order: 0.9 and more are the last four; important are those above .7.
     controls = linked.graph_controls(opened.lookup, Selection(class_="birds", least=0.9, edges=1))
-    assert controls["min"]["text"] == "Importance ≥ 0.90: 4 of 13 clusters"
+    assert controls["min"]["text"] == "Importance ≥ 0.90 (4 of 13)"
     assert (controls["min"]["min"], controls["min"]["value"]) == (0.5, 0.9)
-    assert controls["edges"]["text"] == "Strongest 1 edges of each"
+    assert controls["edges"]["text"] == "Strongest edges of each: 1"
     assert linked.graph_controls(opened.lookup, Selection())["min"]["min"] == 0.0
 
 

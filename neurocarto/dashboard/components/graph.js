@@ -198,7 +198,7 @@ class Graph {
 
   drawLegend(missing) {
     const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
-    const note = missing ? [make("strong", {}, `${missing} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
+    const note = missing ? [make("strong", {}, `${missing.toLocaleString("en")} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
     this.legend.replaceChildren(...edge("plus", "excites"), ...edge("minus", "inhibits"),
       make("span", {}, this.words.legend), ...note);
   }
