@@ -18,6 +18,7 @@ const hasWebGL = () => Boolean(document.createElement("canvas").getContext("webg
 class Projection {
   constructor(root) {
     this.root = root;
+    this.fresh = true; // until the first drawing of a run
     this.plot = make("div", { class: "nc-canvas" });
     this.thumbs = make("div", { class: "nc-thumbs", "aria-hidden": "true" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
@@ -33,8 +34,10 @@ class Projection {
       ...Object.values(this.modes),
       button("+", "Zoom in", () => this.zoom(0.7)), button("−", "Zoom out", () => this.zoom(1 / 0.7)),
       button("Fit", "Show the whole map", () => this.fit()), fullScreenButton(root));
+    this.outline = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    this.outline.setAttribute("class", "nc-outline");
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" },
-      this.plot, this.thumbs, this.ring, this.tip);
+      this.plot, this.thumbs, this.outline, this.ring, this.tip);
     this.selects = {};
     this.choices = make("div", { class: "nc-choices" });
     this.play = button("▶", "Play how the map came about", () => this.playMaps());
@@ -42,12 +45,16 @@ class Projection {
     this.maps.root.prepend(this.play);
     root.replaceChildren(make("div", { class: "nc-bar" }, this.choices, tools), this.stage, this.legend, this.maps.root, this.live);
     this.stage.addEventListener("keydown", (event) => this.key(event));
+    this.stage.addEventListener("pointerdown", (event) => this.beginDrawing(event), true);
+    for (const kind of ["mousedown", "touchstart"]) {
+      this.stage.addEventListener(kind, (event) => { if (this.mode !== "pan") event.stopPropagation(); }, true);
+    }
     this.stage.addEventListener("blur", () => this.leave());
     this.stage.addEventListener("mouseleave", () => { this.tip.hidden = true; light(undefined, this); });
     this.resizes = new ResizeObserver(() => resized(this.plot));
     this.resizes.observe(this.stage);
     this.unlight = onLight((cluster) => this.lit(cluster), this);
-    onThemeChange(root, () => this.drawn && this.state && this.apply());
+    onThemeChange(root, () => !this.fresh && this.state && this.apply());
   }
 
   isLast(map) {
@@ -59,36 +66,36 @@ class Projection {
     const [content, colours] = await Promise.all([published("projection", state.version),
       published("colours", state.colours), loadScript("plotly.min.js")]);
     if (this.state !== state) return; // another has come since, or the view is gone
+    // The same arrays again where nothing has changed, so that Plotly need not look at all points anew.
+    if (this.colours !== colours) this.codes = new Int16Array(bytes(colours.codes).buffer);
     this.colours = colours;
-    this.codes = new Int16Array(bytes(colours.codes).buffer);
-    if (this.drawn !== state.version) await this.draw(content, state.version);
-    if (this.state === state) await this.apply();
+    if (this.drawn !== state.version) this.read(content, state.version);
+    await this.apply();
     if (this.state === state) await this.showMap(state.snapshot ?? state.fractions.length - 1, false);
   }
 
-  async draw(content, version) {
+  read(content, version) {
     const { data, layout } = content.figure;
-    Object.assign(this, { content, layout, traces: data, frames: undefined, cursor: undefined, lighted: undefined, groups: undefined });
+    Object.assign(this, { content, layout, traces: data, frames: undefined, cursor: undefined, lighted: undefined, fresh: true });
     [this.x, this.y, this.layer] = [data[0].x, data[0].y, data[0].marker.color].map(decoded);
     this.last = { x: this.x, y: this.y };
     this.cluster = new Int32Array(bytes(content.clusters).buffer);
     Object.assign(data[0], { x: this.x, y: this.y });
     data[0].marker.color = this.layer;
     if (!hasWebGL()) for (const trace of data) trace.type = "scatter";
-    this.mode = "pan";
-    const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
-    await Plotly.newPlot(this.plot, data, { ...layout, dragmode: this.mode }, config);
-    this.plot.removeAllListeners?.("plotly_click");
-    this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
-    this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
-    this.plot.on("plotly_unhover", () => { this.tip.hidden = true; light(undefined, this); });
-    this.plot.on("plotly_selected", (event) => this.lassoed(event));
-    this.plot.on("plotly_relayouting", () => this.placeThumbs());
-    this.plot.on("plotly_relayout", () => { this.placeRing(); this.showThumbs(); });
-    this.plot.on("plotly_afterplot", () => this.placeThumbs());
     this.drawn = version;
     this.at = undefined;
     this.setMode("pan");
+  }
+
+  listen() {
+    this.fresh = false;
+    this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
+    this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
+    this.plot.on("plotly_unhover", () => { this.tip.hidden = true; light(undefined, this); });
+    this.plot.on("plotly_relayouting", () => this.placeThumbs());
+    this.plot.on("plotly_relayout", () => { this.placeRing(); this.showThumbs(); });
+    this.plot.on("plotly_afterplot", () => this.placeThumbs());
   }
 
   // Numbers of the neurons in each trace above the first, which has all of them in their order.
@@ -141,10 +148,11 @@ class Projection {
       type: "path", path: `M${state.lasso.map((p) => p.join(",")).join("L")}Z`,
       line: { color: accent, width: 1.5, dash: "dot" }, fillcolor: accent, opacity: 0.12, layer: "below",
     }] : [];
-    await Plotly.react(this.plot, [all, ...above],
-      { ...this.layout, dragmode: this.mode, shapes, selections: [], selectionrevision: (this.revision = (this.revision ?? 0) + 1),
-        newselection: { line: { color: accent, width: 2, dash: "dot" } } });
+    const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
+    const draw = this.fresh ? Plotly.newPlot : Plotly.react;
+    await draw(this.plot, [all, ...above], { ...this.layout, shapes }, config);
     if (this.state !== state) return;
+    if (this.fresh) this.listen();
     this.drawLegend();
     this.drawChoices();
     this.drawModes(final);
@@ -208,13 +216,14 @@ class Projection {
 
   hover(i, event) {
     const box = this.stage.getBoundingClientRect();
+    if (this.drawing) return;
     light(this.cluster[i] < 0 ? undefined : this.cluster[i], this);
     showCard(this.tip, this.stage, { x: event.clientX - box.left, y: event.clientY - box.top }, `n:${i}`, this.describe(i));
   }
 
   // The neurons of the cluster that is under the mouse in another view.
   lit(cluster) {
-    if (!this.drawn || cluster === this.lighted) return;
+    if (this.fresh || cluster === this.lighted) return;
     this.lighted = cluster;
     if (this.lightTimer) return;
     this.lightTimer = setTimeout(() => {
@@ -291,7 +300,6 @@ class Projection {
 
   // Patches instead of points where few enough neurons are seen; none covers another.
   showThumbs() {
-    if (!this.groups) return;
     const chosen = this.state.pictures ? this.thumbsInView() : [];
     this.root.dataset.thumbs = chosen.length;
     const look = theme(this.root), colours = this.colours[look.name];
@@ -334,23 +342,56 @@ class Projection {
     return [xaxis._offset + xaxis.l2p(this.x[i]), yaxis._offset + yaxis.l2p(this.y[i])];
   }
 
-  lassoed(event) {
-    const line = event?.lassoPoints ?? corners(event?.range);
-    if (!line) return;
-    this.send({ kind: "lasso", polygon: thinned(line.x, line.y, 400) });
-    this.forgetDrawing();
+  // Drawn by ourselves: Plotly would look for what is inside at every move of the mouse, which the server does once.
+  beginDrawing(event) {
+    if (this.mode === "pan" || event.button || this.fresh) return;
+    const box = this.stage.getBoundingClientRect(), points = [];
+    const shape = document.createElementNS(this.outline.namespaceURI, "polygon");
+    this.outline.replaceChildren(shape);
+    const move = ({ clientX, clientY }) => {
+      const at = [clientX - box.left, clientY - box.top], [first = at] = points;
+      if (this.mode === "lasso") points.push(at); else points.splice(0, 4, first, [at[0], first[1]], at, [first[0], at[1]]);
+      shape.setAttribute("points", points.join(" "));
+    };
+    const end = (last) => {
+      for (const [kind, listener] of Object.entries(listeners)) removeEventListener(kind, listener);
+      this.drawing = false;
+      this.outline.replaceChildren();
+      if (last.type === "pointerup") this.drew(points, last);
+    };
+    const listeners = { pointermove: move, pointerup: end, pointercancel: end };
+    for (const [kind, listener] of Object.entries(listeners)) addEventListener(kind, listener);
+    this.drawing = true;
+    this.tip.hidden = true;
+    move(event);
   }
 
-  // Plotly keeps what was drawn, with handles, and dims the rest by itself; what is selected is ours to show.
-  async forgetDrawing() {
-    await Plotly.update(this.plot, { selectedpoints: null }, { selections: [], dragmode: "pan" });
-    if (this.state) await Plotly.relayout(this.plot, { dragmode: this.mode });
+  // A line that goes nowhere is a click.
+  drew(points, { shiftKey, ctrlKey }) {
+    const [left, top] = points[0];
+    if (points.every(([x, y]) => Math.abs(x - left) + Math.abs(y - top) < 6)) {
+      const near = this.nearest(left, top, 12);
+      if (near >= 0) this.pick(near, shiftKey || ctrlKey);
+      return;
+    }
+    const { xaxis, yaxis } = this.plot._fullLayout;
+    const x = points.map(([at]) => xaxis.p2l(at - xaxis._offset)), y = points.map(([, at]) => yaxis.p2l(at - yaxis._offset));
+    this.send({ kind: "lasso", polygon: thinned(x, y, 400) });
+  }
+
+  nearest(left, top, most) {
+    let best = -1, least = most;
+    for (let i = 0; i < this.x.length; i++) {
+      const [x, y] = this.pixel(i), away = Math.hypot(x - left, y - top);
+      if (away < least) [best, least] = [i, away];
+    }
+    return best;
   }
 
   setMode(mode) {
     this.mode = mode;
     for (const [name, control] of Object.entries(this.modes)) control.setAttribute("aria-pressed", name === mode);
-    if (this.drawn) Plotly.relayout(this.plot, { dragmode: mode });
+    this.stage.dataset.mode = mode;
   }
 
   zoom(factor) {
@@ -369,7 +410,7 @@ class Projection {
 
   key(event) {
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    if (event.target !== this.stage || !this.drawn) return;
+    if (event.target !== this.stage || this.fresh) return;
     if (arrows[event.key] && event.shiftKey) this.shift(...arrows[event.key]);
     else if (arrows[event.key]) this.walk(...arrows[event.key]);
     else if (event.key === "b" && this.cursor !== undefined && this.state.snapshot === null) this.markCorner();
@@ -444,7 +485,7 @@ class Projection {
     this.state = this.run = undefined;
     this.playing = false;
     this.resizes.disconnect();
-    if (this.drawn) Plotly.purge(this.plot);
+    if (this.plot._fullLayout) Plotly.purge(this.plot);
   }
 }
 
