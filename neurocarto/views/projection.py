@@ -14,15 +14,14 @@ import plotly.graph_objects as go
 from neurocarto.views.lookup import BoolArray, Lookup
 from neurocarto.views.palette import SELECTED
 
-TRACES = ("all", "context", "related", "selected", "lit", "neuron")
-"""Names of the traces, from the bottom to the top."""
-
-
+TRACES = ("all", "context")
+"""Names of the traces, from the bottom to the top; what is selected is marked above them (projection.js)."""
 MAP_STEPS = 32767
+"""Steps between the lowest and the highest coordinate of a map that travels."""
 
 
 def figure(lookup: Lookup) -> dict[str, Any]:
-    """Return the figure as plain JSON data: one trace with all neurons in row order, and empty ones above.
+    """Return the figure as plain JSON data: one trace with all neurons in row order, and an empty one above.
 
     A point's number is its neuron's number; neurons without a place (they never fired, or fire alike on all
     images) leave a gap.
@@ -36,12 +35,6 @@ def figure(lookup: Lookup) -> dict[str, Any]:
                 marker={"size": _point_size(len(colours)), "opacity": 0.8, "color": colours},
             ),
             go.Scattergl(marker={"size": _point_size(len(colours)) + 1, "opacity": 0.9}),
-            go.Scattergl(marker={"size": 13, "symbol": "circle-open", "line": {"width": 2}}),
-            go.Scattergl(marker={"size": 9, "color": SELECTED["light"], "line": {"width": 1.2, "color": "#ffffff"}}),
-            go.Scattergl(marker={"size": 13, "symbol": "square-open", "line": {"width": 2}}),
-            go.Scattergl(
-                marker={"size": 17, "symbol": "diamond", "color": SELECTED["light"], "line": {"width": 2.5}},
-            ),
         ]
     )
     for name, trace in zip(TRACES, chart.data, strict=True):

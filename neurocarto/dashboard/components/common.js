@@ -107,8 +107,11 @@ async function showCard(tip, stage, { x, y }, question, lines) {
   tip.shown = question;
   placeTip(tip, stage, x, y);
   if (!question) return;
-  const card = await ask(question);
-  if (!card || tip.shown !== question || tip.hidden) return;
+  // A mouse that only passes, or clicks at once, asks for nothing.
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  const isWanted = () => tip.shown === question && !tip.hidden;
+  const card = isWanted() && await ask(question);
+  if (!card || !isWanted()) return;
   const notes = lines.slice(3).map((text) => make("span", {}, text));
   tip.innerHTML = card;
   tip.append(...notes);

@@ -247,6 +247,7 @@ class Graph {
 
   pick(id, add) {
     this.cursor = id;
+    this.tip.hidden = true;
     this.send({ kind: "click", cluster: id, add: Boolean(add) });
   }
 

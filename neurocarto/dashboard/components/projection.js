@@ -2,7 +2,14 @@
 const THUMB = 42;
 const MOST_WITH_THUMBS = 500;
 const TRAVEL = 700; // milliseconds from one map to the next
-const TRACES = ["all", "context", "related", "selected", "lit", "neuron"];
+const MARKS = {
+  disc: (context, x, y, half) => context.arc(x, y, half, 0, 2 * Math.PI),
+  square: (context, x, y, half) => context.rect(x - half, y - half, 2 * half, 2 * half),
+  diamond: (context, x, y, half) => {
+    for (const [right, down] of [[0, -half], [half, 0], [0, half], [-half, 0]]) context.lineTo(x + right, y + down);
+    context.closePath();
+  },
+};
 const DIM = { all: 0.14, context: 0.5 };
 const FULL = { all: 0.8, context: 0.9 };
 
@@ -20,6 +27,7 @@ class Projection {
     this.root = root;
     this.fresh = true; // until the first drawing of a run
     this.plot = make("div", { class: "nc-canvas" });
+    this.marks = make("canvas", { class: "nc-marks", "aria-hidden": "true" });
     this.thumbs = make("div", { class: "nc-thumbs", "aria-hidden": "true" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
     this.ring = make("div", { class: "nc-ring", hidden: "" });
@@ -37,7 +45,7 @@ class Projection {
     this.outline = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.outline.setAttribute("class", "nc-outline");
     this.stage = make("div", { class: "nc-stage", tabindex: "0", role: "group" },
-      this.plot, this.thumbs, this.outline, this.ring, this.tip);
+      this.plot, this.marks, this.thumbs, this.outline, this.ring, this.tip);
     this.selects = {};
     this.choices = make("div", { class: "nc-choices" });
     this.play = button("▶", "Play how the map came about", () => this.playMaps());
@@ -93,9 +101,9 @@ class Projection {
     this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
     this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
     this.plot.on("plotly_unhover", () => { this.tip.hidden = true; light(undefined, this); });
-    this.plot.on("plotly_relayouting", () => this.placeThumbs());
-    this.plot.on("plotly_relayout", () => { this.placeRing(); this.showThumbs(); });
-    this.plot.on("plotly_afterplot", () => this.placeThumbs());
+    const follow = () => { this.drawMarks(); this.placeThumbs(); };
+    for (const moved of ["plotly_relayouting", "plotly_afterplot"]) this.plot.on(moved, follow);
+    this.plot.on("plotly_relayout", () => { this.drawMarks(); this.placeRing(); this.showThumbs(); });
   }
 
   // Numbers of the neurons in each trace above the first, which has all of them in their order.
@@ -114,50 +122,21 @@ class Projection {
   async apply() {
     const { state, content } = this;
     this.tip.hidden = true;
-    const look = theme(this.root);
-    const accent = content.accent[look.name];
+    const look = (this.look = theme(this.root));
     const one = state.neuron ?? -1;
     this.groups = {
       context: state.context ? this.indices(state.context) : [],
       related: state.related, selected: this.indices(state.selected),
       lit: this.lightedNeurons(), neuron: one >= 0 ? [one] : [],
     };
-    const [all, ...above] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker } }));
-    const standing = this.groups.selected.length > 0;
-    all.marker.opacity = state.context || standing ? DIM.all : FULL.all;
-    all.marker.color = this.codes;
-    Object.assign(all, { x: this.x, y: this.y });
-    const scale = evenBands(this.colours[look.name]);
-    for (const [i, trace] of above.entries()) {
-      const { x, y, color } = this.places(this.groups[TRACES[i + 1]]);
-      Object.assign(trace, { x, y });
-      if (trace.name === "context") Object.assign(trace.marker, { color });
-    }
-    const [context, related, selected, lit, neuron] = above;
-    for (const trace of [all, context]) Object.assign(trace.marker, scale);
-    context.marker.opacity = (standing ? DIM : FULL).context;
-    const crowd = selected.x.length > 400;
-    selected.marker.color = accent;
-    selected.marker.size = crowd ? 5 : selected.x.length > 40 ? 8 : 11;
-    selected.marker.line = { width: crowd ? 0.5 : 1.2, color: look.background };
-    related.marker.color = lit.marker.color = look.text;
-    neuron.marker.color = accent;
-    neuron.marker.line = { width: 2.5, color: look.text };
-    const final = state.snapshot === null;
-    const shapes = final && state.lasso?.length ? [{
-      type: "path", path: `M${state.lasso.map((p) => p.join(",")).join("L")}Z`,
-      line: { color: accent, width: 1.5, dash: "dot" }, fillcolor: accent, opacity: 0.12, layer: "below",
-    }] : [];
-    const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
-    const draw = this.fresh ? Plotly.newPlot : Plotly.react;
-    await draw(this.plot, [all, ...above], { ...this.layout, shapes }, config);
+    await this.drawPoints(look);
     if (this.state !== state) return;
-    if (this.fresh) this.listen();
+    this.drawMarks();
     this.drawLegend();
     this.drawChoices();
-    this.drawModes(final);
+    this.drawModes(state.snapshot === null);
     this.root.dataset.colours = state.colours;
-    this.root.dataset.highlighted = selected.x.length;
+    this.root.dataset.highlighted = this.groups.selected.filter((i) => !Number.isNaN(this.x[i])).length;
     this.root.dataset.related = state.related.join(" ");
     this.root.dataset.neuron = one >= 0 ? one : "";
     this.root.dataset.version = this.drawn;
@@ -166,6 +145,66 @@ class Projection {
       "Shift and arrows move, plus and minus zoom, 0 shows everything.");
     this.placeRing();
     this.showThumbs();
+  }
+
+  // Plotly draws the points, which takes most of the time: only when what it draws has changed.
+  async drawPoints(look) {
+    const { state } = this, standing = this.groups.selected.length > 0;
+    const shown = [this.drawn, state.colours, look.name, look.background, standing, state.context].join(" ");
+    if (!this.fresh && shown === this.shown) return;
+    const [all, context] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker, ...evenBands(this.colours[look.name]) } }));
+    const { x, y, color } = this.places(this.groups.context);
+    Object.assign(all, { x: this.x, y: this.y });
+    Object.assign(all.marker, { color: this.codes, opacity: state.context || standing ? DIM.all : FULL.all });
+    Object.assign(context, { x, y });
+    Object.assign(context.marker, { color, opacity: (standing ? DIM : FULL).context });
+    const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
+    await (this.fresh ? Plotly.newPlot : Plotly.react)(this.plot, [all, context], this.layout, config);
+    this.shown = shown;
+    if (this.fresh && this.state) this.listen();
+  }
+
+  // What stands out lies on a canvas of its own above the points: a click need not draw these again.
+  drawMarks() {
+    if (this.fresh || !this.state) return;
+    const { clientWidth: width, clientHeight: height } = this.stage, ratio = devicePixelRatio;
+    if (this.marks.width !== width * ratio || this.marks.height !== height * ratio) Object.assign(this.marks, { width: width * ratio, height: height * ratio });
+    const context = this.marks.getContext("2d"), { look, groups } = this;
+    const accent = this.content.accent[look.name];
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    if (this.state.snapshot === null) this.drawLasso(context, accent);
+    const many = groups.selected.length, half = many > 400 ? 2.5 : many > 40 ? 4 : 5.5;
+    this.mark(context, groups.selected, MARKS.disc, half, accent, look.background, many > 400 ? 0.5 : 1.2);
+    this.mark(context, groups.related, MARKS.disc, 6.5, undefined, look.text, 2);
+    this.mark(context, groups.lit, MARKS.square, 6.5, undefined, look.text, 2);
+    this.mark(context, groups.neuron, MARKS.diamond, 9, accent, look.text, 2.5);
+  }
+
+  mark(context, neurons, shape, half, fill, line, width) {
+    Object.assign(context, { fillStyle: fill, strokeStyle: line, lineWidth: width });
+    for (const i of neurons) {
+      const [x, y] = this.pixel(i);
+      if (Number.isNaN(x)) continue;
+      context.beginPath();
+      shape(context, x, y, half);
+      if (fill) context.fill();
+      context.stroke();
+    }
+  }
+
+  drawLasso(context, accent) {
+    if (!this.state.lasso?.length) return;
+    const { xaxis, yaxis } = this.plot._fullLayout;
+    context.beginPath();
+    for (const [x, y] of this.state.lasso) context.lineTo(xaxis._offset + xaxis.l2p(x), yaxis._offset + yaxis.l2p(y));
+    context.closePath();
+    Object.assign(context, { fillStyle: accent, strokeStyle: accent, lineWidth: 1.5, globalAlpha: 0.12 });
+    context.fill();
+    context.globalAlpha = 1;
+    context.setLineDash([2, 3]);
+    context.stroke();
+    context.setLineDash([]);
   }
 
   drawModes(final) {
@@ -229,9 +268,8 @@ class Projection {
     this.lightTimer = setTimeout(() => {
       this.lightTimer = undefined;
       this.groups.lit = this.lightedNeurons();
-      const { x, y } = this.places(this.groups.lit);
       this.root.dataset.lit = this.groups.lit.length;
-      Plotly.restyle(this.plot, { x: [x], y: [y] }, [TRACES.indexOf("lit")]);
+      this.drawMarks();
     }, 40);
   }
 
@@ -243,6 +281,7 @@ class Projection {
 
   pick(i, add) {
     this.cursor = i;
+    this.tip.hidden = true;
     this.send({ kind: "click", neuron: i, add: Boolean(add) });
   }
 
@@ -273,8 +312,9 @@ class Projection {
       passed = duration ? Math.min(1, (performance.now() - begin + 16) / duration) : 1;
       const share = (1 - Math.cos(Math.PI * passed)) / 2;
       [this.x, this.y] = ["x", "y"].map((axis) => (passed === 1 ? target[axis] : between(start[axis], target[axis], share)));
-      const groups = TRACES.slice(1).map((name) => this.places(this.groups[name]));
-      await Plotly.restyle(this.plot, { x: [this.x, ...groups.map((g) => g.x)], y: [this.y, ...groups.map((g) => g.y)] }, TRACES.map((_, i) => i));
+      const { x, y } = this.places(this.groups.context);
+      await Plotly.restyle(this.plot, { x: [this.x, x], y: [this.y, y] });
+      if (this.run === run) this.drawMarks();
       await new Promise(requestAnimationFrame);
     }
     if (this.run !== run) return;
