@@ -6,7 +6,6 @@ from pathlib import Path
 import streamlit as st
 
 from neurocarto.dashboard import components, state, widgets
-from neurocarto.dashboard.components.scripts import copy_scripts
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
@@ -26,7 +25,6 @@ def run_app() -> None:
     """Draw the frame and run the page that the URL names. Called by app.py only."""
     st.session_state[_SHELL] = True
     share_heaps()
-    copy_scripts()
     _navigation().run()
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import streamlit as st
 
+from neurocarto.dashboard.components.scripts import SCRIPTS, copy_scripts
+
 Event = dict[str, Any]
 MAX_ASKED = 150
 _ASKED = "nc_asked"
@@ -38,6 +40,12 @@ def _component(name: str) -> Any:
         js="".join(_read(f"{part}.js") for part in scripts) + f"\nexport default component({name.capitalize()});\n",
         isolate_styles=False,
     )
+
+
+def preload() -> None:
+    """Let the browser read the views' scripts while Python still imports what makes the views."""
+    copy_scripts()
+    _component("preload")(key="nc_preload", data={"scripts": list(SCRIPTS)})
 
 
 def publish(name: str, version: str, content: dict[str, Any]) -> None:

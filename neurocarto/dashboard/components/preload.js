@@ -1,0 +1,5 @@
+class Preload {
+  update({ scripts }) {
+    scripts.forEach(loadScript);
+  }
+}
