@@ -54,7 +54,8 @@ class Matrix {
       xaxis: this.axis(false), yaxis: this.axis(true),
     };
     const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
-    await Plotly.react(this.plot, [trace], layout, config);
+    this.pending = Plotly.react(this.plot, [trace], layout, config);
+    await this.pending;
     if (!this.state) return;
     if (!this.listening) this.listen();
     this.drawLegend(colours);
@@ -207,7 +208,7 @@ class Matrix {
   destroy() {
     this.state = undefined;
     this.resizes.disconnect();
-    if (this.drawn) Plotly.purge(this.plot);
+    Promise.resolve(this.pending).finally(() => this.plot._fullLayout && Plotly.purge(this.plot));
   }
 }
 

@@ -159,9 +159,16 @@ class Projection {
     Object.assign(context, { x, y });
     Object.assign(context.marker, { color, opacity: (standing ? DIM : FULL).context });
     const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
-    await (this.fresh ? Plotly.newPlot : Plotly.react)(this.plot, [all, context], this.layout, config);
+    await this.plotly(() => (this.fresh ? Plotly.newPlot : Plotly.react)(this.plot, [all, context], this.layout, config));
     this.shown = shown;
     if (this.fresh && this.state) this.listen();
+  }
+
+  // Plotly is not finished when it returns: what comes next waits for it, and so does the end of the view.
+  plotly(call) {
+    const next = () => (this.state ? call() : undefined);
+    this.pending = Promise.resolve(this.pending).then(next, next);
+    return this.pending;
   }
 
   // What stands out lies on a canvas of its own above the points: a click need not draw these again.
@@ -302,7 +309,7 @@ class Projection {
   async moveTo(target, smoothly) {
     const { xaxis, yaxis } = this.plot._fullLayout;
     // What is seen stays where it is: else every step would choose its own range.
-    await Plotly.relayout(this.plot, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] });
+    await this.plotly(() => Plotly.relayout(this.plot, { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] }));
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const duration = calm || !smoothly ? 0 : TRAVEL, begin = performance.now();
     const start = { x: this.x, y: this.y }, run = (this.run = {});
@@ -313,7 +320,7 @@ class Projection {
       const share = (1 - Math.cos(Math.PI * passed)) / 2;
       [this.x, this.y] = ["x", "y"].map((axis) => (passed === 1 ? target[axis] : between(start[axis], target[axis], share)));
       const { x, y } = this.places(this.groups.context);
-      await Plotly.restyle(this.plot, { x: [this.x, x], y: [this.y, y] });
+      await this.plotly(() => Plotly.restyle(this.plot, { x: [this.x, x], y: [this.y, y] }));
       if (this.run === run) this.drawMarks();
       await new Promise(requestAnimationFrame);
     }
@@ -525,7 +532,7 @@ class Projection {
     this.state = this.run = undefined;
     this.playing = false;
     this.resizes.disconnect();
-    if (this.plot._fullLayout) Plotly.purge(this.plot);
+    Promise.resolve(this.pending).finally(() => this.plot._fullLayout && Plotly.purge(this.plot));
   }
 }
 
