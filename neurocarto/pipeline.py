@@ -18,6 +18,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from neurocarto import __version__
+from neurocarto.errors import RunError
 from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer
@@ -53,14 +54,17 @@ def run(
     nothing is left half-written.
     """
     request = ModelRequest(model) if isinstance(model, str) else model
-    if not is_run(out):
+    try:
         refuse_occupied(out)  # before every image is read for its fingerprint
+    except RunError:
+        if not is_run(out):
+            raise
     listed = list_images(images)
     with _folder(cache) as folder, Cache(Path(folder)) as kept:
         work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
         made = run_id(work.keys)
         if not holds_run(out, made):
-            refuse_occupied(out)
+            refuse_occupied(out, made)
             kept.note_run(made, f"{work.request.name} on {listed.source}", work.keys.values())
             _write(work, out)
         return out

@@ -53,7 +53,7 @@ def write_run(
     `snapshots` (S, N, 2) and any others, float32; previews: (image, webp bytes) in rising order of
     image. RunError when `out` is occupied or cannot be written.
     """
-    refuse_occupied(out)
+    refuse_occupied(out, manifest.run_id)
     with _renamed_when_whole(out, manifest.run_id) as folder:
         for name in [*SCHEMAS, *(name for name in LATER_SCHEMAS if name in tables)]:
             _write_table(folder, name, tables[name])
@@ -69,12 +69,17 @@ def write_run(
     return out
 
 
-def refuse_occupied(out: Path) -> None:
-    """Raise RunError when `out` holds something that a run would overwrite, or lies where none can be written."""
+def refuse_occupied(out: Path, made: str = "") -> None:
+    """Raise RunError when `out` holds something that a run would overwrite, or lies where none can be written.
+
+    made: the id of the run that is to lie there: another process may have made it meanwhile.
+    """
     try:
         occupied = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
     except OSError as error:
         raise RunError(f"the run cannot be written to {out}: {error.strerror}; name another folder") from error
+    if occupied and holds_run(out, made):
+        return
     if occupied:
         raise RunError(f"{out} is already there and not empty; name another folder or remove it first")
     if out.exists() and out.samefile(Path.cwd()):

@@ -475,3 +475,18 @@ class TestCheck:
             pass
         finally:
             (run / "manifest.json").write_text(original)
+
+
+def test_a_place_that_already_holds_the_very_run_is_not_refused(planted: Path) -> None:
+    refuse_occupied(planted, Run(planted).manifest.run_id)
+    with pytest.raises(RunError, match="already there and not empty"):
+        refuse_occupied(planted, "another")
+    with pytest.raises(RunError, match="already there and not empty"):
+        refuse_occupied(planted)
+
+
+def test_a_run_that_another_process_has_made_meanwhile_stays_as_it_is(planted: Path) -> None:
+    run = Run(planted)
+    before = (planted / "manifest.json").read_bytes()
+    assert write_run(planted, run.manifest, *content(run), []) == planted
+    assert (planted / "manifest.json").read_bytes() == before
