@@ -12,32 +12,24 @@ import json
 import os
 import platform
 import re
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from browser.driving import GALLERY, GRAPH, PROJECTION, drag, neuron_place, node_place, nodes, settled
+from browser.serving import CHROMIUM, FLAGS, ROOT, serve
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.large_run import LARGE, MEDIUM, write_large_run
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
-ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "performance.md"
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 VIEWPORT = {"width": 1280, "height": 800}
 LASSOED = 5_000
 """Points that a lasso is drawn around."""
@@ -77,54 +69,6 @@ SQUARE = """(root, count) => {
     [box.left + xaxis._offset + xaxis.l2p(mx + right * r), box.top + yaxis._offset + yaxis.l2p(my + up * r)]);
 }"""
 """Corners, on the screen, of the square around the map's middle that holds some number of points."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running app: its address, its process, and when it first said that it is well (seconds since 1970)."""
-
-    address: str
-    process: int
-    healthy: float
-
-    def memory(self, field: str) -> float:
-        """Return VmRSS (now) or VmHWM (at most so far) in MB."""
-        status = Path(f"/proc/{self.process}/status").read_text()
-        return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) * 1024 / 1e6
-
-
-@contextmanager
-def serve(runs: Path) -> Iterator[Server]:
-    """Start the app on a free port, with the runs of a folder beside the demo."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--server.port", port],
-        cwd=ROOT,
-        env={**os.environ, "NEUROCARTO_RUNS": str(runs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        while not _is_well(address):
-            if process.poll() is not None:
-                raise RuntimeError("the app did not start; try: streamlit run app.py")
-            time.sleep(0.02)
-        yield Server(address, process.pid, time.time())
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _is_well(address: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 class Visitor:

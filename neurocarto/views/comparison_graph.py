@@ -8,7 +8,7 @@ from pyvis.network import Network
 
 from neurocarto.records import CLASS_OUTPUT
 from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
-from neurocarto.views.graph import ACROSS, DOWN, add_cluster, add_edges, add_output, band, options, relative_strengths
+from neurocarto.views.graph import ACROSS, DOWN, add_cluster, add_edges, add_output, drawn, relative_strengths
 from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.patches import Patches
@@ -56,17 +56,10 @@ def comparison_graph(
         left, right = bounds[GROUPS.index(name)]
         add_output(network, outputs[name], ((left + right) / 2, -DOWN * len(rows)), OUTPUTS[name])
     add_edges(network, edges, relative_strengths(lookup, edges))
-    nodes, links, *_ = network.get_network_data()
     levels = len(rows) + bool(known)
     titles = {FIRST: f"Only {first}", BOTH: "Both", SECOND: f"Only {second}"}
-    return {
-        "nodes": nodes,
-        "edges": links,
-        "options": options(),
-        "rows": [band(lookup, row, level, len(rows)) for level, row in enumerate(rows)],
-        "down": DOWN,
-        "zones": [_zone(f"{titles[name]} ({len(groups[name]):,})", bounds[i], levels) for i, name in enumerate(GROUPS)],
-    }
+    zones = [_zone(f"{titles[name]} ({len(groups[name]):,})", bounds[i], levels) for i, name in enumerate(GROUPS)]
+    return drawn(network, lookup, rows) | {"zones": zones}
 
 
 def _importance(score: float) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,6 +56,11 @@ def graph(
     else:
         edges = edges[edges["target"] != CLASS_OUTPUT]
     add_edges(network, edges, relative_strengths(lookup, edges))
+    return drawn(network, lookup, rows)
+
+
+def drawn(network: Network, lookup: Lookup, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return a network whose rows are layers as the graph component draws it."""
     nodes, links, *_ = network.get_network_data()
     return {
         "nodes": nodes,

@@ -1,14 +1,8 @@
 """A real server and a real browser. Every page fails its test when it asks any other host for anything."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,48 +10,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from synthetic import write_synthetic_run
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from browser.driving import settled
+from browser.serving import CHROMIUM, FLAGS, serve
+
 MARKUP = '<img src="x" onerror="window.broken=1"> & **bold** :red[x] $a$ \u202eאב 🐦'
+START = "/?v=1&run=planted&class=birds"
 Open = Callable[[str], Page]
 expect.set_options(timeout=20_000)  # a cold server beside another busy process takes longer than the usual five seconds
-
-
-@contextmanager
-def serve(runs: Path) -> Iterator[str]:
-    """Start the app on a free port and yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "NEUROCARTO_RUNS": str(runs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(scope="session")
@@ -83,8 +42,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server(browser: Browser, runs: Path) -> Iterator[str]:
-    with serve(runs) as address:
-        yield address
+    with serve(runs) as started:
+        yield started.address
 
 
 @pytest.fixture
@@ -115,6 +74,14 @@ def visit(browser: Browser) -> Iterator[Open]:
 
         yield open_page
     assert problems == []
+
+
+@pytest.fixture
+def page(visit: Open, server: str) -> Page:
+    """Explore, drawn, on the planted run's birds."""
+    page = visit(server + START)
+    settled(page)
+    return page
 
 
 def _check_host(url: str, host: str, problems: list[str]) -> None:

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
 
-from browser.conftest import Open, serve
+from browser.conftest import Open
 from browser.driving import GRAPH, PROJECTION, settled
+from browser.serving import serve
 from neurocarto.dashboard.selection import _KEYS, COLOURS, SHOWN, Selection, query_string
 from neurocarto.runs.store import Run
 from neurocarto.views.graph import graph
@@ -43,7 +44,8 @@ def random_selection(rng: random.Random, lookup: Lookup) -> Selection:
 def test_twenty_random_selections_open_on_a_cold_server(visit: Open, runs: Path) -> None:
     lookup, rng = Lookup(Run(runs / "planted")), random.Random(7)
     patches = Patches(lookup.run)
-    with serve(runs) as cold:
+    with serve(runs) as started:
+        cold = started.address
         for _ in range(20):
             chosen = random_selection(rng, lookup)
             page = visit(f"{cold}/?{query_string(chosen)}")

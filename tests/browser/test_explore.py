@@ -25,14 +25,6 @@ from browser.driving import (
 )
 
 pytestmark = pytest.mark.browser
-START = "/?v=1&run=planted&class=birds"
-
-
-@pytest.fixture
-def page(visit: Open, server: str) -> Page:
-    page = visit(server + START)
-    settled(page)
-    return page
 
 
 def test_a_cluster_under_the_mouse_shows_its_card_its_edges_and_its_neurons(page: Page) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser.conftest import MARKUP, Open
+from browser.conftest import MARKUP, START, Open
 from browser.driving import (
     GALLERY,
     GRAPH,
@@ -28,14 +28,6 @@ from neurocarto.views.highlight import highlight
 from neurocarto.views.lookup import Lookup
 
 pytestmark = pytest.mark.browser
-START = "/?v=1&run=planted&class=birds"
-
-
-@pytest.fixture
-def page(visit: Open, server: str) -> Page:
-    page = visit(server + START)
-    settled(page)
-    return page
 
 
 def test_clicking_a_cluster_shows_its_neurons_and_changes_the_url(page: Page) -> None:

@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from browser.conftest import ROOT, Open, serve
+from browser.conftest import Open
 from browser.driving import GALLERY, GRAPH, PROJECTION, node_place, nodes, parameters, settled, wait_for_parameter
+from browser.serving import ROOT, serve
 
 pytestmark = pytest.mark.browser
 SELECTED = "v=1&run=planted&class=birds&layer=block1&clusters=12.13"
@@ -32,7 +33,8 @@ def test_the_copied_link_of_explore_opens_the_same_on_a_cold_server(visit: Open,
     wait_for_parameter(page, "clusters", r"\d+$")
     settled(page)
     query = copied_link(page).partition("?")[2]
-    with serve(runs) as cold:
+    with serve(runs) as started:
+        cold = started.address
         again = visit(f"{cold}/?{query}")
         settled(again)
         for view, attribute in ((PROJECTION, "highlighted"), (GRAPH, "highlighted"), (GALLERY, "cards")):
@@ -44,7 +46,8 @@ def test_the_copied_link_of_explore_opens_the_same_on_a_cold_server(visit: Open,
 
 @pytest.mark.parametrize("path", ["", "explore", "about"])
 def test_every_page_opens_by_its_link_as_the_first_request_and_later(visit: Open, runs: Path, path: str) -> None:
-    with serve(runs) as cold:
+    with serve(runs) as started:
+        cold = started.address
         for page in (visit(f"{cold}/{path}?{SELECTED}"), visit(f"{cold}/{path}?{SELECTED}")):
             expect(page.get_by_role("link", name="Explore")).to_be_visible(timeout=20_000)
             expect(page.get_by_role("combobox", name="Class", exact=True)).to_have_value(re.compile(r"^birds \("))

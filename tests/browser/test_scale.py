@@ -6,8 +6,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from benchmarks.large_run import LARGE, write_large_run
-from benchmarks.views import SESSIONS, Visitor, serve
+from benchmarks.views import SESSIONS, Visitor
 from browser.driving import GRAPH, PROJECTION, parameters
+from browser.serving import serve
 
 MEMORY = 690
 """MB that the smallest free host has been seen to give."""

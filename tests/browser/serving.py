@@ -1,0 +1,74 @@
+"""Starts the app as a user does, and names the browser that opens it: for tests and benchmarks alike."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app: its address, its process, and when it first said that it is well (seconds since 1970)."""
+
+    address: str
+    process: int
+    healthy: float
+
+    def memory(self, field: str) -> float:
+        """Return VmRSS (now) or VmHWM (at most so far) in MB."""
+        status = Path(f"/proc/{self.process}/status").read_text()
+        return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) * 1024 / 1e6
+
+
+@contextmanager
+def serve(runs: Path) -> Iterator[Server]:
+    """Start the app on a free port, with the runs of a folder beside the demo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--server.port", port],
+        cwd=ROOT,
+        env={**os.environ, "NEUROCARTO_RUNS": str(runs)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        while not _is_well(address):
+            if process.poll() is not None:
+                raise RuntimeError("the app did not start; try: streamlit run app.py")
+            time.sleep(0.02)
+        yield Server(address, process.pid, time.time())
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _is_well(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
+    except OSError:
+        return False
+    return True
