@@ -25,12 +25,16 @@ class Answers {
   // What was asked last is wanted most: a mouse that has moved on no longer waits for what it left behind.
   put() {
     this.timer = undefined;
+    // While the page runs its fields still hold what they held before: a question would carry that back as a change.
+    const state = document.querySelector("[data-test-script-state]")?.dataset.testScriptState ?? "notRunning";
+    if (state !== "notRunning") return this.soon(30);
     const asked = [...this.waiting.keys()].slice(-LARGEST_BATCH);
-    if (!asked.length) return;
+    if (!asked.length) return undefined;
     this.asked = asked;
     this.send(asked);
     // A page that runs at the same moment may swallow a question: it is asked again.
     this.retry = setTimeout(() => { this.asked = undefined; this.soon(); }, 4000);
+    return undefined;
   }
 
   update({ version, answers }) {
