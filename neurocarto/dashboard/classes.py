@@ -49,19 +49,14 @@ def comparison(opened: OpenRun) -> None:
 def _other_filter(opened: OpenRun, selection: Selection) -> None:
     """Choose the second class, the most similar ones first."""
     nearest = [kin.name for kin in kinship(opened).nearest(selection.class_)] if selection.class_ else []
-    st.session_state["nc_other"] = selection.other if selection.other in nearest else ""
-
-    def choose() -> None:
-        state.change(replace(state.current(), other=st.session_state["nc_other"] or ""))
-
+    shown = selection.other if selection.other in nearest else ""
     # An option's text must not depend on the first class: the browser sends it back, also after that has changed.
     st.selectbox(
         "Compare with",
         ["", *nearest],
-        key="nc_other",
         format_func=lambda name: widgets.class_caption(opened.lookup, name) if name else "No other class",
         disabled=not nearest,
-        on_change=choose,
+        **widgets.field("nc_other", shown, lambda name: state.change(replace(state.current(), other=name or ""))),
     )
 
 
@@ -193,14 +188,12 @@ def _confusions(opened: OpenRun, selection: Selection) -> list[Confusion]:
 
 def _confusion_filter(found: list[Confusion], selection: Selection) -> None:
     counts = {(one.label, one.prediction): one.images for one in found}
-    st.session_state["nc_confusion"] = selection.confusion if selection.confusion in counts else None
-
+    shown = selection.confusion if selection.confusion in counts else None
     st.selectbox(
         "Confusion: label → prediction",
         list(counts),
         index=None,
-        key="nc_confusion",
         format_func=lambda one: f"{one[0]} → {one[1]} ({counts[one]:,} images)",
         placeholder=f"The first of {len(counts):,}",
-        on_change=lambda: state.change(replace(state.current(), confusion=st.session_state["nc_confusion"])),
+        **widgets.field("nc_confusion", shown, lambda one: state.change(replace(state.current(), confusion=one))),
     )

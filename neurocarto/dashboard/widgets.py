@@ -1,7 +1,9 @@
 """Small pieces of page: filters, messages, empty states. Texts from a run or a link are only shown escaped."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -92,24 +94,32 @@ def _found(opened: OpenRun, event: Event) -> None:
         state.go(SHOWING_SELECTION[0])
 
 
+def field(key: str, shown: Any, choose: Callable[[Any], None]) -> dict[str, Any]:
+    """Return the key and callback of one of Streamlit's fields: it shows a value, and `choose` hears of another one.
+
+    An event that arrives after the page has changed brings the fields' values along, and Streamlit (1.67) then
+    reports them as changed; what was shown anyway was not chosen by anyone.
+    """
+    st.session_state[key] = shown
+
+    def changed() -> None:
+        if st.session_state[key] != shown:
+            choose(st.session_state[key])
+
+    return {"key": key, "on_change": changed}
+
+
 def _run_filter(opened: OpenRun) -> None:
-    st.session_state["nc_run"] = opened.name
-    st.selectbox("Run", list(run_folders()), key="nc_run", on_change=_choose_run)
-
-
-def _choose_run() -> None:
-    # Nothing but the run: what it opens with is decided when it is open.
-    state.open_anew(st.session_state["nc_run"])
+    # Nothing but the run is chosen: what it opens with is decided when it is open.
+    st.selectbox("Run", list(run_folders()), **field("nc_run", opened.name, state.open_anew))
 
 
 def _class_filter(lookup: Lookup, selection: Selection) -> None:
-    st.session_state["nc_class"] = selection.class_
     st.selectbox(
         "Class",
         ["", *lookup.classes],
-        key="nc_class",
         format_func=lambda name: class_caption(lookup, name),
-        on_change=lambda: state.change(replace(state.current(), class_=st.session_state["nc_class"] or "")),
+        **field("nc_class", selection.class_, lambda name: state.change(replace(state.current(), class_=name or ""))),
     )
 
 
@@ -121,18 +131,15 @@ def class_caption(lookup: Lookup, name: str) -> str:
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:
-    st.session_state["nc_layers"] = list(selection.layers)
     channels = {layer.name: layer.channels for layer in lookup.run.manifest.layers}
 
-    def choose() -> None:
-        chosen = set(st.session_state["nc_layers"])
+    def choose(chosen: list[str]) -> None:
         state.change(replace(state.current(), layers=tuple(name for name in lookup.layers if name in chosen)))
 
     st.multiselect(
         "Layers",
         lookup.layers,
-        key="nc_layers",
         format_func=lambda name: f"{name} ({channels[name]:,} neurons)",
         placeholder=f"All {len(lookup.layers)} layers ({len(lookup.neuron_layer):,} neurons)",
-        on_change=choose,
+        **field("nc_layers", list(selection.layers), choose),
     )

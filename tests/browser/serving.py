@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -42,28 +43,33 @@ class Server:
 
 @contextmanager
 def serve(runs: Path) -> Iterator[Server]:
-    """Start the app on a free port, with the runs of a folder beside the demo."""
+    """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--server.port", port],
-        cwd=ROOT,
-        env={**os.environ, "NEUROCARTO_RUNS": str(runs)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        while not _is_well(address):
-            if process.poll() is not None:
-                raise RuntimeError("the app did not start; try: streamlit run app.py")
-            time.sleep(0.02)
-        yield Server(address, process.pid, time.time())
-    finally:
-        process.terminate()
-        process.wait(20)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [*command, "--server.port", port],
+            cwd=ROOT,
+            env={**os.environ, "NEUROCARTO_RUNS": str(runs), "STREAMLIT_LOGGER_ENABLE_RICH": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            while not _is_well(address):
+                if process.poll() is not None:
+                    raise RuntimeError("the app did not start; try: streamlit run app.py")
+                time.sleep(0.02)
+            yield Server(address, process.pid, time.time())
+        finally:
+            process.terminate()
+            process.wait(20)
+        log.seek(0)
+        said = log.read()
+    if "Uncaught app execution" in said:
+        raise RuntimeError(f"the app raised an exception:\n{said[-20_000:]}")
 
 
 def _is_well(address: str) -> bool:

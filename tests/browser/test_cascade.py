@@ -115,3 +115,14 @@ def test_names_full_of_markup_show_as_text(visit: Open, server: str) -> None:
     expect(page.locator(f"{GALLERY} [data-step]").first).to_contain_text(re.compile("fish|birds|<img"))
     assert page.locator('img[src="x"]').count() == 0
     assert page.evaluate("window.broken") is None
+
+
+@pytest.mark.parametrize("pause", [0, 60, 120, 180])
+def test_a_click_that_comes_after_the_page_has_changed_raises_nothing(page: Page, pause: int) -> None:
+    leading = page.locator(f"{GALLERY} [data-step] [data-page=explore]").first
+    cluster = leading.get_attribute("data-cluster")
+    leading.evaluate("(one, pause) => { one.click(); setTimeout(() => one.click(), pause); }", pause)
+    settled(page)
+    page.wait_for_timeout(1000)
+    assert parameters(page)["clusters"] == [cluster]
+    expect(page.get_by_text("encountered an error")).to_have_count(0)

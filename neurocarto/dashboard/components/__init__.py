@@ -67,7 +67,7 @@ def _answers(version: str, answer: Callable[[str], Any]) -> None:
     key = "nc_answers"
 
     def receive() -> None:
-        asked = st.session_state[key].get("event")
+        asked = _received(key)
         st.session_state[_ASKED] = asked if isinstance(asked, list) else []
 
     questions = [text for text in st.session_state.pop(_ASKED, [])[:MAX_ASKED] if isinstance(text, str)]
@@ -121,8 +121,19 @@ def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], k
     key = key or f"nc_{name}"
 
     def receive() -> None:
-        event = st.session_state[key].get("event")
+        event = _received(key)
         if isinstance(event, dict):
             on_event(event)
 
     _component(name)(key=key, data=data, on_event_change=receive)
+
+
+def _received(key: str) -> Any:
+    """Return what the browser sent to a component.
+
+    Where the page has changed while it was on its way, Streamlit (1.67) has dropped the component's state but calls
+    for the event all the same; the event is read together with the state, so an empty one takes its place.
+    """
+    if key not in st.session_state:
+        st.session_state[key] = {}
+    return st.session_state[key].get("event")
