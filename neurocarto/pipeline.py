@@ -21,7 +21,7 @@ from neurocarto import __version__
 from neurocarto.errors import RunError
 from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
-from neurocarto.records import Extraction, Layer
+from neurocarto.records import Extraction, Layer, joined
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import Cache, Parts
 from neurocarto.runs.manifest import Manifest
@@ -247,9 +247,8 @@ class _Work:
 
                 cluster, table = find_paper_clusters(self.network, self.images, self.extraction, settings, advance)
             else:
-                stimuli = similarity.find_stimuli(
-                    self.extraction.whole, len(self.extraction.images), settings.stimuli_share
-                )
+                top = joined(self.extraction.halves)  # these reach further down than the strongest of all images
+                stimuli = similarity.find_stimuli(top, len(self.extraction.images), settings.cluster_share)
                 cluster, table = clusters.find_clusters(stimuli, self.hooked, settings)
             return {"cluster": cluster, "table": table}
 

@@ -103,6 +103,22 @@ class TopActivations:
         return len(self.images)
 
 
+def joined(halves: Sequence[TopActivations]) -> TopActivations:
+    """Return what is strongest over several sets of images, from the strongest of each: (N, sum of k).
+
+    Complete as far as each set reaches down: entries weaker than the last one kept of another set are left out (image
+    -1, with the peak and activation of that one), since of that set as strong ones may be missing.
+    """
+    fields = {name: np.concatenate([getattr(top, name) for top in halves], axis=1) for name in _TOP_FIELDS}
+    floor = np.max([top.peaks[:, -1:] for top in halves], axis=0)
+    least = np.max([top.activations[:, -1:] for top in halves], axis=0)
+    kept = (fields["images"] >= 0) & (fields["peaks"] >= floor)
+    for name, beyond in (("images", -1), ("peaks", floor), ("activations", least)):
+        fields[name] = np.where(kept, fields[name], beyond).astype(fields[name].dtype)
+    order = np.lexsort((fields["images"], -fields["peaks"], ~kept), axis=1)
+    return TopActivations(**{name: np.take_along_axis(values, order, axis=1) for name, values in fields.items()})
+
+
 _TOP_FIELDS = tuple(TopActivations.__dataclass_fields__)
 _ARRAYS = ("maximum", "mean", "rest", "active_fraction", "profile", "profile_images")
 

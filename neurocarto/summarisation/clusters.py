@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,10 @@ from neurocarto.summarisation.similarity import (
     Stimuli,
     candidate_pairs,
     peak_agreement,
+    placed_vectors,
     signatures,
     similarities,
+    strongest_half,
 )
 
 MOST_SIMILAR = 64
@@ -36,13 +39,17 @@ def find_clusters(
     similarity (mean over its pairs of neurons), shared_images (mean over pairs), peak_agreement (share of
     the shared images on which both peak within one cell of a 7 × 7 grid), all on the images that formed it.
     """
-    groups = {layer: _layer_clusters(stimuli[rows], settings) for layer, rows in layer_slices(layers).items()}
-    return tabulate(groups, stimuli, layers, settings)
+    vectors = placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed)
+    groups = {
+        layer: _layer_clusters(stimuli[rows], vectors[rows], settings) for layer, rows in layer_slices(layers).items()
+    }
+    return tabulate(groups, stimuli, vectors, layers, settings)
 
 
 def tabulate(
     groups: Mapping[str, Sequence[npt.NDArray[np.int64]]],
     stimuli: Stimuli,
+    vectors: npt.NDArray[np.float32],
     layers: Sequence[Layer],
     settings: RunSettings,
 ) -> tuple[npt.NDArray[np.int32], pd.DataFrame]:
@@ -50,34 +57,39 @@ def tabulate(
     cluster = np.full(len(stimuli), -1, np.int32)
     found: list[dict[str, object]] = []
     for layer, rows in layer_slices(layers).items():
+        describe = partial(_describe, stimuli[rows], vectors[rows], settings)
         for members in groups.get(layer, ()):
             cluster[rows.start + members] = len(found)
-            found.append({"cluster": len(found), "layer": layer, **_describe(stimuli[rows], members, settings)})
+            found.append({"cluster": len(found), "layer": layer, **describe(members)})
     columns = ["cluster", "layer", "size", "similarity", "shared_images", "peak_agreement"]
     table = pd.DataFrame(found, columns=columns)
     return cluster, table.astype(dict.fromkeys(columns[3:], np.float32))
 
 
-def _layer_clusters(stimuli: Stimuli, settings: RunSettings) -> list[npt.NDArray[np.int64]]:
+def _layer_clusters(
+    stimuli: Stimuli, vectors: npt.NDArray[np.float32], settings: RunSettings
+) -> list[npt.NDArray[np.int64]]:
     alive = np.flatnonzero(stimuli.alive)
     if len(alive) < settings.min_cluster_size:
         return []
-    signature = signatures(stimuli.images[alive], settings.permutations, settings.seed)
+    signature = signatures(strongest_half(stimuli)[alive], settings.permutations, settings.seed)
     pairs = alive[candidate_pairs(signature, settings.band_rows)]
-    similarity = similarities(stimuli, pairs, settings.place_width, settings.min_agreement)
+    similarity = similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
     keep = similarity >= settings.min_similarity
     groups = complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
     return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
 
 
-def _describe(stimuli: Stimuli, members: npt.NDArray[np.int64], settings: RunSettings) -> dict[str, float]:
+def _describe(
+    stimuli: Stimuli, vectors: npt.NDArray[np.float32], settings: RunSettings, members: npt.NDArray[np.int64]
+) -> dict[str, float]:
     pairs = members[np.stack(np.triu_indices(len(members), 1), axis=1)]
     if len(pairs) > MAX_PAIRS:
         pairs = np.random.default_rng(settings.seed).permutation(pairs)[:MAX_PAIRS]
     shared, agreeing = peak_agreement(stimuli, pairs)
     return {
         "size": len(members),
-        "similarity": similarities(stimuli, pairs, settings.place_width, settings.min_agreement).mean(),
+        "similarity": similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement).mean(),
         "shared_images": shared.mean(),
         "peak_agreement": agreeing.sum() / max(1, shared.sum()),
     }

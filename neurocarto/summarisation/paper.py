@@ -31,7 +31,7 @@ from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, IntArray, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.clusters import tabulate
-from neurocarto.summarisation.similarity import candidate_pairs, find_stimuli, signatures
+from neurocarto.summarisation.similarity import candidate_pairs, find_stimuli, placed_vectors, signatures
 
 IMAGE_BANDS, IMAGE_ROWS = 100, 3
 """Bands and rows of the first stage. The paper: 100 bands of 2 to 3 rows; its code's default is 2."""
@@ -92,7 +92,8 @@ def find_paper_clusters(
         joined = np.stack([met.row, met.col], axis=1)[met.data >= JOIN_SHARE * len(group.images)]
         clusters = [group.members[cluster] for cluster in connected(joined, len(group.members))]
         found[group.layer] += [cluster for cluster in clusters if len(cluster) >= settings.min_cluster_size]
-    return tabulate(found, stimuli, extraction.layers, settings)
+    vectors = placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed)
+    return tabulate(found, stimuli, vectors, extraction.layers, settings)
 
 
 def _pair_counts(pairs: IntArray, n: int) -> Matches:

@@ -3,7 +3,9 @@
 A neuron's stimuli are its strongest images, each weighted by how far its activation lies above the
 next-best image's. Two neurons detect the same concept when they weigh the same images alike *and* peak
 at the same places on them. Weights hold better on unseen images than bare sets do, and places tell
-"the same thing" from "things that occur together" (docs/decisions.md).
+"the same thing" from "things that occur together". What two neurons share by accident of the images is lost
+when the weights are reduced to the axes along which the neurons of all layers vary together: those hold best on unseen
+images (docs/decisions.md).
 """
 
 from collections.abc import Iterator
@@ -13,14 +15,25 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash
+from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
 
 from neurocarto.records import TopActivations
 
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
 
+_CHUNK = 2**16
+"""Pairs whose vectors are compared together: a bound for memory."""
+
 TABLED = 8192
 """Rows up to which pairs are ticked off in a table: on few images nearly all pairs meet, in nearly all bands."""
+
+SPREAD = 0.05
+"""Share of a peak's own cell below which its spread to other cells is dropped."""
+
+COLUMNS = 2**17
+"""Columns up to which images × cells are told apart when axes are found; more are summed under random signs."""
 
 LEAST_EXCESS = 1e-3
 """Share of its own strength by which an image has to exceed the base: pruned channels are constant but for noise."""
@@ -137,16 +150,15 @@ def _equal_rows(
 
 
 @numba.njit(cache=True)
-def _similarities(
+def _cosines(
     pairs: npt.NDArray[np.int64],
     images: npt.NDArray[np.int32],
     weights: npt.NDArray[np.float32],
     rows: npt.NDArray[np.float32],
     columns: npt.NDArray[np.float32],
     place_width: float,
-    least_agreement: float,
 ) -> npt.NDArray[np.float64]:
-    result = np.zeros(len(pairs))
+    result = np.zeros((2, len(pairs)))
     spread = 4.0 * place_width * place_width
     m = images.shape[1]
     for p in range(len(pairs)):
@@ -166,23 +178,95 @@ def _similarities(
                     same_place += product * np.exp(-(dy * dy + dx * dx) / spread)
                 i += 1
                 j += 1
-        if same_place >= least_agreement * together:
-            result[p] = np.sqrt(together * same_place)
+        result[0, p], result[1, p] = together, same_place
     return result
 
 
 def similarities(
-    stimuli: Stimuli, pairs: npt.NDArray[np.int64], place_width: float, least_agreement: float
+    stimuli: Stimuli,
+    vectors: npt.NDArray[np.float32],
+    pairs: npt.NDArray[np.int64],
+    place_width: float,
+    least_agreement: float,
 ) -> npt.NDArray[np.float64]:
     """Return the similarity (p,), 0 … 1, of each pair of neurons.
 
-    The geometric mean of two cosines: of the weights over images, and of the same weights placed at
-    their peaks as Gaussians of place_width cells; 0 where the second is less than least_agreement of the
-    first, for neurons that fire on the same images at different places detect different things. Exact,
-    O(p m).
+    The geometric mean of two cosines: of the weights placed at their peaks as Gaussians of place_width cells, and of
+    the same reduced to the common axes (vectors (n, d), see placed_vectors; negative ones count as 0). It is 0 where
+    the placed weights agree less than least_agreement of the weights over images alone: neurons that fire on the same
+    images at different places detect different things. Exact, O(p (m + d)).
     """
     table = (stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns)
-    return np.asarray(_similarities(pairs, *table, place_width, least_agreement))
+    together, same_place = _cosines(pairs, *table, place_width)
+    smoothed = np.zeros(len(pairs))
+    for begin in range(0, len(pairs), _CHUNK):
+        first, second = vectors[pairs[begin : begin + _CHUNK].T]
+        smoothed[begin : begin + _CHUNK] = np.einsum("pd,pd->p", first, second).clip(0, 1)
+    agrees = same_place >= least_agreement * together
+    return np.asarray(np.where(agrees, np.sqrt(same_place * smoothed), 0))
+
+
+def placed_vectors(stimuli: Stimuli, axes: int, place_width: float, seed: int) -> npt.NDArray[np.float32]:
+    """Return each neuron's placed weights on the axes along which all neurons vary together, (n, d) of unit length.
+
+    The weights, spread over cells as Gaussians of place_width cells, make a matrix of neurons × (images × cells); its
+    randomised SVD gives the axes, d = min(axes, what the data carry), without the first, which only says how common
+    a neuron's stimuli are. Neurons without stimuli have zeros. O(n m d).
+    """
+    placed = _placed_weights(stimuli, place_width)
+    d = min(axes, min(placed.shape) - 2)
+    if d < 1:  # too few neurons or images to have anything in common: each pair is compared as it is
+        dense: npt.NDArray[np.float32] = placed.toarray()
+        return _of_unit_length(dense)
+    left, values, _ = randomized_svd(placed, d + 1, n_iter=2, random_state=seed)
+    return _of_unit_length((left * values)[:, 1:].astype(np.float32)) * stimuli.alive[:, None]
+
+
+def _of_unit_length(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def _placed_weights(stimuli: Stimuli, place_width: float) -> sparse.csr_matrix:
+    """Neurons × (images × cells): the cosine of two rows is that of weights placed as Gaussians."""
+    neuron, at = (stimuli.weights > 0).nonzero()
+    centres = np.arange(GRID) + 0.5
+    along = [
+        np.exp(-((places[neuron, at][:, None] - centres) ** 2) / (2 * place_width**2))
+        for places in (stimuli.rows, stimuli.columns)
+    ]
+    spread = (along[0][:, :, None] * along[1][:, None, :]).reshape(len(neuron), GRID**2)
+    spread /= np.maximum(np.linalg.norm(spread, axis=1, keepdims=True), 1e-12)
+    spread[spread < SPREAD * spread.max(axis=1, keepdims=True)] = 0
+    stimulus, cell = spread.nonzero()
+    values = (spread * stimuli.weights[neuron, at][:, None])[stimulus, cell].astype(np.float32)
+    column = stimuli.images[neuron, at].astype(np.int64)[stimulus] * GRID**2 + cell
+    width = int(stimuli.images.max(initial=0) + 1) * GRID**2
+    if width > COLUMNS:
+        column, sign = _hashed(column)
+        values, width = values * sign, COLUMNS
+    return sparse.csr_matrix((values, (neuron[stimulus], column)), (len(stimuli), width))
+
+
+def _hashed(column: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """One of COLUMNS places for each column, and a sign: sums of products stay right on average.
+
+    Feature hashing (Weinberger et al., 2009) by multiplication with a large odd number.
+    """
+    mixed = column.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    place = (mixed >> np.uint64(64 - COLUMNS.bit_length() + 1)).astype(np.int64)
+    sign = np.where(mixed >> np.uint64(20) & np.uint64(1), np.float32(1), np.float32(-1))
+    return place, sign
+
+
+def strongest_half(stimuli: Stimuli) -> npt.NDArray[np.int32]:
+    """Return the images (n, m // 2 or more) of each neuron's heavier stimuli, -1 where there are fewer.
+
+    Sets of fewer images meet less often by chance, and similar neurons share the heaviest first.
+    """
+    half = (stimuli.images.shape[1] + 1) // 2
+    order = np.argsort(-stimuli.weights, axis=1, kind="stable")[:, :half]
+    return np.take_along_axis(stimuli.images, order, axis=1)
 
 
 def peak_agreement(

@@ -8,7 +8,14 @@ from sklearn.metrics import adjusted_rand_score
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.clusters import complete_linkage, find_clusters, strongest
 from neurocarto.summarisation.embedding import embed
-from neurocarto.summarisation.similarity import find_stimuli
+from neurocarto.summarisation.similarity import (
+    candidate_pairs,
+    find_stimuli,
+    placed_vectors,
+    signatures,
+    similarities,
+    strongest_half,
+)
 
 SETTINGS = RunSettings(threads=1)
 
@@ -73,7 +80,7 @@ def test_the_order_of_pairs_does_not_matter():
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_groups_are_recovered_among_noise_and_dead_neurons(seed: int):
     planted = plant(np.random.default_rng(seed), [2, 3, 4, 5, 6, 8, 10, 12, 15, 20] * 2)
-    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.stimuli_share)
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)
     cluster, table = find_clusters(stimuli, planted.layers, SETTINGS)
     lonely = np.where(cluster < 0, 10_000 + np.arange(len(cluster)), cluster)
     truth = np.where(planted.concept < 0, 10_000 + np.arange(len(cluster)), planted.concept)
@@ -84,9 +91,38 @@ def test_planted_groups_are_recovered_among_noise_and_dead_neurons(seed: int):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_groups_of_all_sizes_that_overlap_on_images_of_unequal_popularity_are_recovered(seed: int):
+    sizes = [2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60]
+    planted = plant(
+        np.random.default_rng(seed), sizes * 2, overlapping=[(3, 15), (6, 18), (9, 21)], skew=10, both=0.02, noise=60
+    )
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)
+    cluster, _ = find_clusters(stimuli, planted.layers, SETTINGS)
+    single = planted.concept != -3
+    lonely = np.where(cluster < 0, 10_000 + np.arange(len(cluster)), cluster)[single]
+    truth = np.where(planted.concept < 0, 10_000 + np.arange(len(cluster)), planted.concept)[single]
+    assert adjusted_rand_score(truth, lonely) >= 0.95
+    for neuron in np.flatnonzero(~single):  # one of two concepts gets it, or none
+        mates = planted.concept[(cluster == cluster[neuron]) & single] if cluster[neuron] >= 0 else []
+        assert len(np.unique(mates)) <= 1
+
+
+def test_candidates_hold_nearly_all_pairs_that_are_similar_enough():
+    planted = plant(np.random.default_rng(0), [10] * 30, overlapping=[(a, a + 1) for a in range(0, 30, 2)], skew=10)
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)[: 10 * 30]
+    vectors = placed_vectors(stimuli, SETTINGS.axes, SETTINGS.place_width, 0)
+    pairs = np.argwhere(np.triu(np.ones((len(stimuli),) * 2, bool), 1))
+    enough = similarities(stimuli, vectors, pairs, 1.0, SETTINGS.min_agreement) >= SETTINGS.min_similarity
+    signature = signatures(strongest_half(stimuli), SETTINGS.permutations, 0)
+    found = set(map(tuple, candidate_pairs(signature, SETTINGS.band_rows).tolist()))
+    assert enough.sum() > 1000
+    assert np.mean([tuple(pair) in found for pair in pairs[enough].tolist()]) >= 0.95
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_what_occurs_together_at_different_places_is_near_but_not_the_same(seed: int):
     planted = plant(np.random.default_rng(seed), [8] * 12, together=[(0, 1), (2, 3)])
-    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.stimuli_share)
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)
     cluster, _ = find_clusters(stimuli, planted.layers, SETTINGS)
     vectors = embed(stimuli, IMAGES, SETTINGS.dimensions, seed=0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -101,7 +137,7 @@ def test_what_occurs_together_at_different_places_is_near_but_not_the_same(seed:
 
 def test_the_same_stimuli_give_the_same_clusters():
     planted = plant(np.random.default_rng(5), [5] * 10)
-    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.stimuli_share)
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)
     one, two = (find_clusters(stimuli, planted.layers, SETTINGS) for _ in range(2))
     assert np.array_equal(one[0], two[0])
     assert one[1].equals(two[1])

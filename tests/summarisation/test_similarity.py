@@ -3,14 +3,16 @@ import pytest
 from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import IMAGES, plant
 
-from neurocarto.records import TopActivations
+from neurocarto.records import TopActivations, joined
 from neurocarto.summarisation import similarity
 from neurocarto.summarisation.similarity import (
     Stimuli,
     candidate_pairs,
     find_stimuli,
     peak_agreement,
+    placed_vectors,
     signatures,
     similarities,
 )
@@ -33,6 +35,8 @@ def _stimuli(images: list[list[int]], weights: list[list[float]], rows: list[lis
 
 
 PAIR = np.array([[0, 1]])
+ALIKE = np.ones((2, 1), np.float32)
+"""Vectors of two neurons that vary together on the common axes."""
 
 
 def test_weights_are_what_exceeds_the_next_best_image():
@@ -107,12 +111,61 @@ def test_no_candidates_among_different_rows():
 )
 def test_similarity_of_the_same_images(rows, agreement, expected):
     stimuli = _stimuli([[3, 9], [3, 9]], [[1, 2], [1, 2]], rows)
-    assert similarities(stimuli, PAIR, 1.0, agreement) == pytest.approx([expected], abs=1e-6)
+    assert similarities(stimuli, ALIKE, PAIR, 1.0, agreement) == pytest.approx([expected], abs=1e-6)
 
 
 def test_similarity_is_the_cosine_of_the_weights_on_common_images():
     stimuli = _stimuli([[3, 9], [9, 11]], [[3, 4], [1, 0]], [[0, 0], [0, 0]])
-    assert similarities(stimuli, PAIR, 1.0, 0.0) == pytest.approx([0.8])
+    assert similarities(stimuli, ALIKE, PAIR, 1.0, 0.0) == pytest.approx([np.sqrt(0.8)])
+
+
+@pytest.mark.parametrize(("cosine", "expected"), [(0.64, 0.8), (-0.5, 0.0)])
+def test_similarity_falls_with_the_cosine_on_the_common_axes(cosine, expected):
+    stimuli = _stimuli([[3, 9], [3, 9]], [[1, 2], [1, 2]], [[1, 2], [1, 2]])
+    vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
+    assert similarities(stimuli, vectors, PAIR, 1.0, 0.3) == pytest.approx([expected], abs=1e-6)
+
+
+def test_all_axes_give_the_cosines_of_the_placed_weights():
+    planted = plant(np.random.default_rng(3), [4] * 5, noise=10, dead=3)
+    stimuli = find_stimuli(planted.top, IMAGES, 0.2)
+    placed = similarity._placed_weights(stimuli, 1.0)
+    cosines = (placed @ placed.T).toarray()
+    pairs = np.argwhere(np.triu(np.ones((20, 20), bool), 1))
+    exact = similarity._cosines(pairs, stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns, 1.0)[1]
+    assert cosines[tuple(pairs.T)] == pytest.approx(exact, abs=0.06)  # what lies beyond the map's edge is dealt out
+    vectors = placed_vectors(stimuli, 1000, 1.0, seed=0)
+    assert np.linalg.norm(vectors[:30], axis=1) == pytest.approx(1, abs=1e-5)
+    assert not vectors[planted.concept == -2].any()
+
+
+def test_more_columns_than_are_told_apart_change_cosines_little(monkeypatch: pytest.MonkeyPatch):
+    stimuli = find_stimuli(plant(np.random.default_rng(3), [4] * 5).top, IMAGES, 0.2)
+    exact = similarity._placed_weights(stimuli, 1.0)
+    monkeypatch.setattr(similarity, "COLUMNS", 2**13)
+    hashed = similarity._placed_weights(stimuli, 1.0)
+    assert hashed.shape == (len(stimuli), 2**13)
+    assert exact.shape[1] > 2**13
+    error = ((hashed @ hashed.T) - (exact @ exact.T)).toarray()
+    assert error.std() < 1.5 / np.sqrt(2**13)  # of a product of unit vectors under random signs: 1 / sqrt(columns)
+
+
+def test_what_is_strongest_of_two_halves_is_what_is_strongest_of_all():
+    rng = np.random.default_rng(0)
+    peaks = rng.exponential(1, (5, 40)).astype(np.float32)
+    halves = [_strongest(peaks, np.arange(half, 40, 2), 8) for half in (0, 1)]
+    found = joined(halves)
+    for neuron in range(5):
+        count = int((found.images[neuron] >= 0).sum())
+        assert count >= 8
+        assert found.images[neuron, :count].tolist() == np.argsort(-peaks[neuron])[:count].tolist()
+        assert (found.peaks[neuron, count:] == max(half.peaks[neuron, -1] for half in halves)).all()
+
+
+def _strongest(peaks, images, k):
+    order = images[np.argsort(-peaks[:, images], axis=1)[:, :k]]
+    best = np.take_along_axis(peaks, order, axis=1)
+    return TopActivations(best, best, order.astype(np.int32), 0 * best, 0 * best)
 
 
 def test_missing_images_are_not_common_ones():
