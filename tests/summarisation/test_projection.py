@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from scipy.spatial import procrustes
 
+from neurocarto.quality.embedding import trustworthiness
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.projection import _aligned, project, snapshots
 
@@ -27,6 +29,16 @@ def test_neighbours_stay_together_and_silent_neurons_have_no_place(groups: np.nd
 
 def test_the_same_seed_gives_the_same_map(groups: np.ndarray):
     assert project(groups, SETTINGS).tobytes() == project(groups, SETTINGS).tobytes()
+
+
+def test_another_seed_gives_nearly_the_same_map():
+    surface = np.random.default_rng(0).uniform(0.2, 1, (300, 3)).astype(np.float32)  # directions: two dimensions
+    maps = [project(surface, RunSettings(threads=1, seed=seed)) for seed in range(2)]
+    assert 0 < procrustes(*maps)[2] < 0.05
+
+
+def test_neighbours_on_the_map_are_neighbours_in_the_embedding(groups: np.ndarray):
+    assert trustworthiness(groups, project(groups, SETTINGS))[0] > 0.9
 
 
 def test_snapshots_are_aligned_with_the_last_map(groups: np.ndarray):
