@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
-from neurocarto.runs.store import Run, find_runs
+from neurocarto.runs.store import SCORES, Run, find_runs
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
@@ -57,9 +57,12 @@ def run_folders() -> dict[str, Path]:
 
 
 def open_run(name: str, folder: Path) -> OpenRun:
-    """Open a run, or return the shared one; a run that was made again is opened anew. RunError when it is damaged."""
-    manifest = folder / FILE_NAME
-    return _open(name, str(folder), manifest.stat().st_mtime_ns if manifest.is_file() else 0)
+    """Open a run, or return the shared one; one that was made again, or scored since, is opened anew.
+
+    RunError when it is damaged.
+    """
+    files = [folder / FILE_NAME, *(folder / SCORES).glob("*.json")]
+    return _open(name, str(folder), max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0))
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -95,7 +98,10 @@ def _index(version: str, _opened: OpenRun) -> dict[str, Any]:
     lookup = _opened.lookup
     return {
         "classes": lookup.classes,
-        "clusters": [[cluster, lookup.label(cluster), layer] for cluster, layer in lookup.cluster_layer.items()],
+        "clusters": [
+            [cluster, lookup.label(cluster), layer, lookup.scorecard.badges.get(cluster, "")]
+            for cluster, layer in lookup.cluster_layer.items()
+        ],
         "layers": [[layer.name, layer.channels] for layer in lookup.run.manifest.layers],
     }
 

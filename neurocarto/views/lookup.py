@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from neurocarto.records import ALL_IMAGES, layer_slices
 from neurocarto.runs.store import Run
+from neurocarto.views.scorecard import Scorecard
 
 CLASS_MEANS = "class_means.npy"
 BoolArray = npt.NDArray[np.bool_]
@@ -37,6 +38,7 @@ class Lookup:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.scorecard = Scorecard(run)
         self._edges: dict[str, pd.DataFrame] = {}
 
     @cached_property

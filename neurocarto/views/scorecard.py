@@ -1,0 +1,120 @@
+"""What was measured of a run's clusters, map and edges: by the run itself, and by judges that scored it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, badge
+from neurocarto.runs.store import Run
+
+DECIDING = "efficientnet-lite2"
+"""The judge that comes first where there are several, by the short name of its scorecard: it decides the badges."""
+INTRUDER, AGREEMENT = "intruder", "peak_agreement"
+MEANINGS = {
+    SOLID: "Holds on images that did not form it: both of its tests lie above random groups.",
+    TENTATIVE: "Better than random groups on images that did not form it, but not certainly so in both tests.",
+    CHANCE: "Not shown to be better than a random group of its size.",
+}
+"""What each badge says."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One judge's scorecard. name: the judge's own; info: how it was made; measures: records.MEASURES."""
+
+    slug: str
+    name: str
+    info: Mapping[str, Any]
+    measures: pd.DataFrame
+
+
+class Scorecard:
+    """The measures of one run, indexed. Read only; nothing is read before it is asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @cached_property
+    def judges(self) -> tuple[Judge, ...]:
+        """Whoever has scored the run, the one that decides the badges first."""
+        scores = self._run.scores()
+        order = sorted(scores, key=lambda slug: (slug != DECIDING, slug))
+        return tuple(Judge(slug, str(scores[slug][0].get("judge") or slug), *scores[slug]) for slug in order)
+
+    @cached_property
+    def sources(self) -> dict[str, pd.DataFrame]:
+        """Every table of measures by who took them: "" for the run itself, else the judge's name."""
+        own = {} if self._run.quality is None else {"": self._run.quality}
+        return own | {judge.name: judge.measures for judge in self.judges}
+
+    def measured(self, measure: str, layer: str = "") -> dict[str, pd.Series]:
+        """Return the row of a measure over a layer, "" for the whole run, by who took it."""
+        found = {}
+        for name, table in self.sources.items():
+            rows = table[(table["measure"] == measure) & (table["layer"] == layer) & (table["cluster"] < 0)]
+            if len(rows):
+                found[name] = rows.iloc[0]
+        return found
+
+    @cached_property
+    def intruder(self) -> pd.DataFrame:
+        """The deciding judge's intruder tests, indexed by cluster; no row where nobody has scored the run."""
+        return _of_clusters(self.judges[0].measures if self.judges else None, INTRUDER)
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        """Peak agreement, indexed by cluster."""
+        own = _of_clusters(self._run.quality, AGREEMENT)
+        return own if len(own) or not self.judges else _of_clusters(self.judges[0].measures, AGREEMENT)
+
+    @cached_property
+    def badges(self) -> dict[int, str]:
+        """The badge of each cluster; none where nobody has scored the run."""
+        if not self.judges:
+            return {}
+        tests: Any
+        places: Any
+        tests, places = (table.to_dict("index") for table in (self.intruder, self.agreement))
+        clusters = self._run.clusters["cluster"].tolist()
+        return {cluster: badge(tests.get(cluster), places.get(cluster)) or CHANCE for cluster in clusters}
+
+    def counts(self, clusters: list[int]) -> dict[str, int]:
+        """Return how many of some clusters have each badge."""
+        words = [self.badges.get(cluster) for cluster in clusters]
+        return {word: words.count(word) for word in BADGES}
+
+    def explanation(self, cluster: int) -> str:
+        """Return what a cluster's badge says, with the numbers behind it; as plain text."""
+        parts = [MEANINGS[self.badges[cluster]]]
+        if cluster in self.intruder.index:
+            row: Any = self.intruder.loc[cluster]
+            parts.append(
+                f"{self.judges[0].name} named the odd one out in {share(row)} of {int(row['count']):,} tests on images "
+                f"that did not form it; random groups: {row['null']:.0%}."
+            )
+        else:
+            parts.append(
+                "It was not tested: it has fewer than three neurons, or no group found on one half matches it."
+            )
+        if cluster in self.agreement.index:
+            row = self.agreement.loc[cluster]
+            parts.append(
+                f"Its neurons fire at the same place in {share(row)} of the images they share; "
+                f"random groups: {row['null']:.0%}."
+            )
+        return " ".join(parts)
+
+
+def share(row: Mapping[str, Any] | pd.Series) -> str:
+    """Return a share with its interval, in percent."""
+    span = f" ({100 * row['low']:.0f}–{row['high']:.0%})" if row["low"] == row["low"] else ""
+    return f"{row['value']:.0%}{span}"
+
+
+def _of_clusters(table: pd.DataFrame | None, measure: str) -> pd.DataFrame:
+    if table is None:
+        return pd.DataFrame(columns=["value", "low", "high", "null", "null_low", "null_high", "count"])
+    return table[(table["measure"] == measure) & (table["cluster"] >= 0)].set_index("cluster")
