@@ -114,3 +114,12 @@ NO_CONFUSIONS = (
     "No confusion in this run",
     "The network says of every image what its label says, or the images have no labels: sort them into folders.",
 )
+
+UNSCORED = (
+    "Nobody has scored this run yet, so its clusters have no badges. A judge, a network other than the one under "
+    "study, tests them with this command; reload the page when it is done:"
+)
+UNMEASURED = (
+    "This run was made before runs measured themselves: make it again to see coverage, stability and how well "
+    "embedding and map predict."
+)

@@ -13,8 +13,12 @@ from neurocarto.views.pills import pill
 from neurocarto.views.strips import Strips
 
 QUALITY = {
-    "similarity": ("similarity", "mean similarity of two members", ".2f"),
-    "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place", ".2f"),
+    "similarity": ("similarity", "mean similarity of two members on the images that formed it", ".2f"),
+    "peak_agreement": (
+        "peak agreement",
+        "share of common images in which two members fire at the same place, of the images that formed it",
+        ".2f",
+    ),
     "shared_images": ("shared images", "images among the strongest of two members, on average", ".0f"),
 }
 
