@@ -28,12 +28,14 @@ def write_synthetic_run(
     seed: int = 0,
     quality: bool = True,
     judges: tuple[str, ...] = (),
+    halves: bool = False,
 ) -> Path:
     """Write a run of `layers` × `channels` neurons whose clusters are consecutive channels.
 
     The last tenth of every layer belongs to no cluster; the very last neuron of a layer never fired,
     so it has no example and no place on the map. quality: whether it holds measures of itself; judges: names of those
-    whose scorecards lie beside it, in which every third cluster is solid, tentative, or not above chance.
+    whose scorecards lie beside it, in which every third cluster is solid, tentative, or not above chance; halves:
+    whether it keeps the clusters of each half of its images: with every second one, and numbered from the last.
     """
     rng = np.random.default_rng(seed)
     layer_records = tuple(
@@ -73,6 +75,9 @@ def write_synthetic_run(
             "active_fraction": rng.uniform(0.1, 1, count),
         }
     )
+    if halves:
+        for half in (0, 1):
+            neurons[f"cluster_half{half}"] = np.where(cluster % 2 == half, cluster.max() - cluster, -1).astype(np.int32)
     neurons.loc[dead, ["max_activation", "mean_activation", "active_fraction"]] = 0.0
     alive = np.setdiff1d(np.arange(count), dead)
     pictures = np.stack([rng.permutation(images)[: 2 * examples] for _ in alive])

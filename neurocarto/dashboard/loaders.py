@@ -19,6 +19,7 @@ from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 from neurocarto.views.projection import captions, figure
+from neurocarto.views.study import Questions
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder: data/ and runs/ in it are searched."""
@@ -138,6 +139,16 @@ def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[
 def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
     found = cascade(_opened.lookup, start, class_, count)
     return found, flow(_opened.lookup, _opened.patches, found)
+
+
+def study_questions(opened: OpenRun, seed: int, count: int) -> Questions:
+    """Return the questions of a study, drawn once."""
+    return _questions(opened.version, seed, count, opened)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _questions(version: str, seed: int, count: int, _opened: OpenRun) -> Questions:
+    return Questions(_opened.lookup, _opened.patches, seed, count)
 
 
 def kinship(opened: OpenRun) -> Kinship:

@@ -123,3 +123,39 @@ UNMEASURED = (
     "This run was made before runs measured themselves: make it again to see coverage, stability and how well "
     "embedding and map predict."
 )
+
+STUDY_HOW = "The same test that a judge network takes on the Quality page. A link to this page is enough to take part."
+NO_QUESTIONS = (
+    "No question can be asked about this run",
+    "It has no cluster of 3 to 40 neurons that fired on enough images. Choose another run.",
+)
+STUDY_SEEN = (
+    "People had it easier: this run does not keep the clusters of each half of its images, so the patches were among "
+    "those that formed the clusters. Judges see images that did not."
+)
+STUDY_UNSCORED = "No judge has scored this run, so there is none to compare with; the Quality page says how."
+
+
+def study_task(count: int, held_out: bool) -> str:
+    """Return what a participant is asked to do, as Markdown without any text from a run."""
+    formed = (
+        "The patches are from images that did not form the groups."
+        if held_out
+        else "The patches are among those that formed the groups, which makes it easier than the judges' test."
+    )
+    return (
+        f"{count} questions. Each shows **four neurons**, one in a row, by ten image patches that excite them most. "
+        "Three of them the program has grouped together, since they seem to detect the same; **one is an intruder. "
+        "Which one?** Click its row, or press **1**, **2**, **3** or **4**. If you see none, guess. A fifth of the "
+        f"questions are random groups, to see what guessing gives. {formed}\n\n"
+        "What is right is shown at the end. Nothing is kept of you but your answers, the time that each took and a "
+        "random code. Answers count when all are given; reloading the page starts over. **Copy link** gives others the "
+        "same questions."
+    )
+
+
+def study_kept(kept: bool, who: str) -> str:
+    """Return where a participant's answers are."""
+    if kept:
+        return f"They are kept beside the run, under your code {who}. Thank you."
+    return f"This server keeps no answers: download yours, and send them to whoever asked you. Your code is {who}."
