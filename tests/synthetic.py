@@ -234,7 +234,7 @@ def write_scores(run: Path, judge: str, table: pd.DataFrame) -> None:
     """Write a judge's scorecard beside a run."""
     folder = run / SCORES
     folder.mkdir(exist_ok=True)
-    slug = "".join(letter if letter.isalnum() else "-" for letter in judge.lower())
+    slug = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in judge.lower())[:40]
     table.to_parquet(folder / f"{slug}.parquet", index=False)
     info = {"judge": judge, "model": judge, "images": "the run's halves", "draws": 1000, "seed": 0,
             "created": "2026-01-02T00:00:00+00:00", "seconds": 12.0, "pictures": "previews", "notes": []}  # fmt: skip

@@ -64,7 +64,7 @@ def _progress(opened: OpenRun, selection: Selection) -> Progress:
 def _start(opened: OpenRun, selection: Selection, questions: Questions, progress: Progress) -> None:
     widgets.heading("Study: can people tell the clusters' neurons from others?", texts.STUDY_HOW)
     text, _ = st.columns([3, 2])
-    text.markdown(texts.study_task(len(questions), questions.held_out))
+    text.markdown(texts.study_task(len(questions), questions.shown, questions.held_out))
     seed, count, start, _ = st.columns([1.2, 1.2, 1.2, 4], vertical_alignment="bottom")
     with seed:
         chosen = _field("nc_study_number", selection.study, lambda value: replace(state.current(), study=value))

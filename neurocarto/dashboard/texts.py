@@ -136,7 +136,7 @@ STUDY_SEEN = (
 STUDY_UNSCORED = "No judge has scored this run, so there is none to compare with; the Quality page says how."
 
 
-def study_task(count: int, held_out: bool) -> str:
+def study_task(count: int, patches: int, held_out: bool) -> str:
     """Return what a participant is asked to do, as Markdown without any text from a run."""
     formed = (
         "The patches are from images that did not form the groups."
@@ -144,7 +144,7 @@ def study_task(count: int, held_out: bool) -> str:
         else "The patches are among those that formed the groups, which makes it easier than the judges' test."
     )
     return (
-        f"{count} questions. Each shows **four neurons**, one in a row, by ten image patches that excite them most. "
+        f"{count} questions. Each shows **four neurons**, one in a row, by {patches} image patches that excite it. "
         "Three of them the program has grouped together, since they seem to detect the same; **one is an intruder. "
         "Which one?** Click its row, or press **1**, **2**, **3** or **4**. If you see none, guess. A fifth of the "
         f"questions are random groups, to see what guessing gives. {formed}\n\n"

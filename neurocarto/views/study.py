@@ -30,7 +30,8 @@ class Questions:
     """The questions of one study of a run.
 
     Where the run keeps the clusters of each half of the images, the study asks about those of one half and shows
-    patches of the other: held_out. Else the patches are among those that formed the clusters.
+    patches of the other: held_out. Else the patches are among those that formed the clusters. shown: patches of each
+    neuron, which are fewer than PATCHES where the run keeps no more.
     """
 
     def __init__(self, lookup: Lookup, patches: Patches, seed: int, count: int) -> None:
@@ -39,8 +40,9 @@ class Questions:
         formed = seed % 2
         self._half = 1 - formed if self.held_out else None
         clusters = self._column(HALVES[formed]) if self.held_out else lookup.neuron_cluster
-        shown = lookup.example_counts(self._half)
-        alive = (shown >= min(PATCHES, int(shown.max(initial=1)))) & ~lookup.silent
+        kept = lookup.example_counts(self._half)
+        self.shown = min(PATCHES, int(kept.max(initial=1)))
+        alive = (kept >= self.shown) & ~lookup.silent
         table = study(clusters, np.asarray(lookup.layers)[lookup.neuron_layer], alive, count, seed)
         self.table = table.assign(cluster=self._final(table)) if self.held_out else table
 
