@@ -19,6 +19,7 @@ from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 from neurocarto.views.projection import captions, figure
+from neurocarto.views.quality import QualityCards
 from neurocarto.views.study import Questions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +140,17 @@ def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[
 def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
     found = cascade(_opened.lookup, start, class_, count)
     return found, flow(_opened.lookup, _opened.patches, found)
+
+
+def quality_html(opened: OpenRun, layers: tuple[str, ...]) -> dict[str, str]:
+    """Return the parts of the scorecard of some layers, none for all: verdict, layers, ranking; drawn once."""
+    return _quality(opened.version, layers, opened)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _quality(version: str, layers: tuple[str, ...], _opened: OpenRun) -> dict[str, str]:
+    cards = QualityCards(_opened.lookup, _opened.patches, layers)
+    return {"verdict": cards.verdict() + cards.figures(), "layers": cards.by_layer(), "ranking": cards.ranking()}
 
 
 def study_questions(opened: OpenRun, seed: int, count: int) -> Questions:

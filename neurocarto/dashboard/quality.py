@@ -5,10 +5,8 @@ import shlex
 import streamlit as st
 
 from neurocarto.dashboard import components, state, texts, widgets
-from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
-from neurocarto.dashboard.loaders import ROOT, OpenRun
-from neurocarto.views.quality import QualityCards
+from neurocarto.dashboard.loaders import ROOT, OpenRun, quality_html
 
 
 def headline(opened: OpenRun) -> None:
@@ -21,33 +19,29 @@ def headline(opened: OpenRun) -> None:
     if not opened.lookup.scorecard.judges:
         widgets.notice(texts.UNSCORED)
         st.code(score_command(opened), language="bash")
-    draw = _cards(opened)
-    figures = draw.figures()
-    _show(opened, "verdict", draw.verdict() + figures)
+    _show(opened, "verdict")
     if opened.run.quality is None:
         widgets.notice(texts.UNMEASURED)
 
 
 def layers(opened: OpenRun) -> None:
     """Show the layers side by side."""
-    table = _cards(opened).by_layer()
-    if table:
+    if _drawn(opened)["layers"]:
         widgets.heading(
             "Layer by layer",
             "From the image (top) to the class. Choose layers above to see only these, here and below.",
         )
-        _show(opened, "by_layer", table)
+        _show(opened, "layers")
 
 
 def ranking(opened: OpenRun) -> None:
     """Show the clusters by badge."""
-    ranked = _cards(opened).ranking()
-    if ranked:
+    if _drawn(opened)["ranking"]:
         widgets.heading(
             "Cluster by cluster",
             "The best of each badge first, by how often its odd one out was named. Click a name to open it in Explore.",
         )
-        _show(opened, "by_badge", ranked)
+        _show(opened, "ranking")
 
 
 def score_command(opened: OpenRun) -> str:
@@ -57,13 +51,11 @@ def score_command(opened: OpenRun) -> str:
     return f"python -m neurocarto score {shlex.quote(str(shown))}"
 
 
-def _cards(opened: OpenRun) -> QualityCards:
-    return QualityCards(opened.lookup, opened.patches, state.current().layers)
+def _drawn(opened: OpenRun) -> dict[str, str]:
+    return quality_html(opened, state.current().layers)
 
 
-def _show(opened: OpenRun, name: str, html: str) -> None:
-    def receive(event: Event) -> None:
-        on_event(opened, event)
-
+def _show(opened: OpenRun, part: str) -> None:
+    html = _drawn(opened)[part]
     if html:
-        components.gallery(html=html, on_event=receive, name=name)
+        components.gallery(html=html, on_event=lambda event: on_event(opened, event), name=f"quality_{part}")

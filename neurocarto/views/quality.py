@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import pandas as pd
-
 from neurocarto.quality.badges import BADGES
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.measures import MEASURES, SECTIONS, null_written, span, top_of, written
+from neurocarto.views.measures import MEASURES, SECTIONS, Row, null_written, span, top_of, written
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
 from neurocarto.views.pills import SIGNS, pill_of
-from neurocarto.views.scorecard import MEANINGS
+from neurocarto.views.scorecard import MEANINGS, UNTESTED
 from neurocarto.views.strips import Strips
 
-RANKED, LISTED = 8, 200
+RANKED, LISTED = 8, 100
 """Clusters of each badge that are shown with patches, and by name behind them."""
 SIDE = 44
 BY_LAYER = ("intruder", "peak_agreement", "coverage", "size", "largest", "stability_seeds", "stability_halves")
@@ -101,6 +99,9 @@ class QualityCards:
 
     def _figure(self, measure: str) -> str:
         found = self._card.measured(measure)
+        if measure == "false_discoveries":  # nothing random to compare with, but the rate that it must keep to
+            rate = float(self._lookup.run.manifest.settings.get("false_discovery_rate", 0.05))
+            found = {name: {**row, "null": rate} for name, row in found.items()}
         if not found:
             return ""
         kind, top = MEASURES[measure], top_of(measure, [*found.values()])
@@ -113,7 +114,7 @@ class QualityCards:
         meaning = f'<p class="nc-meaning">{kind.meaning}</p>'
         return f'<section class="nc-figure"><h5>{kind.title}</h5>{values}{meaning}</section>'
 
-    def _at(self, column: tuple[str, str], layer: str) -> pd.Series | None:
+    def _at(self, column: tuple[str, str], layer: str) -> Row | None:
         measure, name = column
         return self._card.measured(measure, layer).get(name)
 
@@ -147,9 +148,11 @@ class QualityCards:
         unnamed = f'<p class="nc-note">and {rest:,} more: choose layers above</p>' if rest > 0 else ""
         more = f"<details><summary>{len(clusters) - RANKED:,} more</summary><ol>{names}</ol>{unnamed}</details>"
         body = f'<ol class="nc-ranked">{rows}</ol>{more if names else ""}' if rows else '<p class="nc-note">None.</p>'
+        untested = sum(cluster not in self._card.intruder.index for cluster in clusters)
+        said = f" {untested:,} of these: {UNTESTED}" if untested else ""
         return (
             f'<section class="nc-part"><h4>{pill_of(word, "")} {len(clusters):,}</h4>'
-            f'<p class="nc-note">{MEANINGS[word]}</p>{body}</section>'
+            f'<p class="nc-note">{MEANINGS[word]}{said}</p>{body}</section>'
         )
 
     def _row(self, cluster: int) -> str:
@@ -195,7 +198,7 @@ def _by(name: str) -> str:
     return f" <small>{escape(name)}</small>" if name else ""
 
 
-def _cell(measure: str, row: pd.Series | None, top: float) -> str:
+def _cell(measure: str, row: Row | None, top: float) -> str:
     if row is None:
         return '<td class="nc-none">–</td>'
-    return f"<td>{row['value']:{MEASURES[measure].form}}{span(measure, row, top)}</td>"
+    return f"<td>{written(measure, row).partition(' ')[0]}{span(measure, row, top)}</td>"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, badge
 from neurocarto.runs.store import Run
+from neurocarto.views.measures import null_written, written
 
 DECIDING = "efficientnet-lite2"
 """The judge that comes first where there are several, by the short name of its scorecard: it decides the badges."""
@@ -19,6 +20,9 @@ MEANINGS = {
     CHANCE: "Not shown to be better than a random group of its size.",
 }
 """What each badge says."""
+UNTESTED = (
+    "Not tested: of fewer than three neurons or more than 40, or not found again on one half of the images alone."
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,16 @@ class Scorecard:
         own = {} if self._run.quality is None else {"": self._run.quality}
         return own | {judge.name: judge.measures for judge in self.judges}
 
-    def measured(self, measure: str, layer: str = "") -> dict[str, pd.Series]:
+    def measured(self, measure: str, layer: str = "") -> dict[str, dict[str, Any]]:
         """Return the row of a measure over a layer, "" for the whole run, by who took it."""
-        found = {}
+        return self._over_layers.get((measure, layer), {})
+
+    @cached_property
+    def _over_layers(self) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+        found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         for name, table in self.sources.items():
-            rows = table[(table["measure"] == measure) & (table["layer"] == layer) & (table["cluster"] < 0)]
-            if len(rows):
-                found[name] = rows.iloc[0]
+            for row in table[table["cluster"] < 0].to_dict("records"):
+                found.setdefault((row["measure"], row["layer"]), {})[name] = {str(key): row[key] for key in row}
         return found
 
     @cached_property
@@ -91,27 +98,20 @@ class Scorecard:
         parts = [MEANINGS[self.badges[cluster]]]
         if cluster in self.intruder.index:
             row: Any = self.intruder.loc[cluster]
-            parts.append(
-                f"{self.judges[0].name} named the odd one out in {share(row)} of {int(row['count']):,} tests on images "
-                f"that did not form it; random groups: {row['null']:.0%}."
-            )
+            tests = f"{int(row['count']):,} tests on images that did not form it"
+            parts.append(f"{self.judges[0].name} named the odd one out in {_beside(INTRUDER, row, tests)}.")
         else:
-            parts.append(
-                "It was not tested: it has fewer than three neurons, or no group found on one half matches it."
-            )
+            parts.append(UNTESTED)
         if cluster in self.agreement.index:
             row = self.agreement.loc[cluster]
-            parts.append(
-                f"Its neurons fire at the same place in {share(row)} of the images they share; "
-                f"random groups: {row['null']:.0%}."
-            )
+            shared = "the images that two of them share"
+            parts.append(f"Its neurons fire at the same place in {_beside(AGREEMENT, row, shared)}.")
         return " ".join(parts)
 
 
-def share(row: Mapping[str, Any] | pd.Series) -> str:
-    """Return a share with its interval, in percent."""
-    span = f" ({100 * row['low']:.0f}–{row['high']:.0%})" if row["low"] == row["low"] else ""
-    return f"{row['value']:.0%}{span}"
+def _beside(measure: str, row: Mapping[str, Any], of: str) -> str:
+    """A share of something, with what random groups reach."""
+    return "; ".join(filter(None, (f"{written(measure, row)} of {of}", null_written(measure, row))))
 
 
 def _of_clusters(table: pd.DataFrame | None, measure: str) -> pd.DataFrame:
