@@ -33,6 +33,10 @@ of all influence on their target. The way to a class is the one with the largest
 importances above chance. **Errors**: the clusters that are more active on the images of a confusion than on the label's
 others, with the same score and the same test by shuffling as importance.
 
+**Badges.** A cluster is *solid* when a judge network, on images that did not form it, tells its neurons from others of
+the layer for certain better than it would a random group's, and when they fire at the same places; *tentative* when only
+the first is so, or not for certain. The Quality page has the numbers, the Study page the same test for people.
+
 **Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
 """
 
