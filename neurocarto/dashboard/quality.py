@@ -13,10 +13,12 @@ def headline(opened: OpenRun) -> None:
     """Show what the tests come to over the whole run; where there were none, how to make them."""
     widgets.heading(
         "Quality",
-        "Every claim of the map, tested on images that did not form it, beside what random groups of the same sizes "
-        "and layers reach. Dot: measured; bar: its 95% interval; grey band: random.",
+        "What clusters, map and edges are worth beside chance. Clusters are judged on images that did not form them. "
+        "Dot: measured; bar: its 95% interval; grey band: random groups of the same sizes and layers.",
     )
-    if not opened.lookup.scorecard.judges:
+    if opened.lookup.scorecard.problem:
+        widgets.notice(texts.unreadable_scores(opened.lookup.scorecard.problem))
+    elif not opened.lookup.scorecard.judges:
         widgets.notice(texts.UNSCORED)
         st.code(score_command(opened), language="bash")
     _show(opened, "verdict")
@@ -39,7 +41,8 @@ def ranking(opened: OpenRun) -> None:
     if _drawn(opened)["ranking"]:
         widgets.heading(
             "Cluster by cluster",
-            "The best of each badge first, by how often its odd one out was named. Click a name to open it in Explore.",
+            "The best of each badge first, by how often its odd one out was named. A cluster is judged by its match "
+            "among those found on one half of the images alone, on the other half. Click a name to open it in Explore.",
         )
         _show(opened, "ranking")
 

@@ -33,9 +33,10 @@ of all influence on their target. The way to a class is the one with the largest
 importances above chance. **Errors**: the clusters that are more active on the images of a confusion than on the label's
 others, with the same score and the same test by shuffling as importance.
 
-**Badges.** A cluster is *solid* when a judge network, on images that did not form it, tells its neurons from others of
-the layer for certain better than it would a random group's, and when they fire at the same places; *tentative* when only
-the first is so, or not for certain. The Quality page has the numbers, the Study page the same test for people.
+**Badges.** A cluster is *solid* when, on images that did not form it, a judge network tells its neurons from others of
+the layer certainly better than it does with random groups, and when they fire at the same places more than those do;
+*tentative* when it tells them better, but not all of that is certain. The Quality page has the numbers, the Study page
+the same test for people.
 
 **Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
 """
@@ -123,6 +124,13 @@ UNSCORED = (
     "Nobody has scored this run yet, so its clusters have no badges. A judge, a network other than the one under "
     "study, tests them with this command; reload the page when it is done:"
 )
+
+
+def unreadable_scores(problem: str) -> str:
+    """Return that there are scorecards but they cannot be shown, and what to do."""
+    return f"This run's scorecards cannot be shown: {problem}. Remove the file and score the run again."
+
+
 UNMEASURED = (
     "This run was made before runs measured themselves: make it again to see coverage, stability and how well "
     "embedding and map predict."

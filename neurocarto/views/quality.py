@@ -28,6 +28,7 @@ class QualityCards:
     def __init__(self, lookup: Lookup, patches: Patches, layers: Sequence[str] = ()) -> None:
         self._lookup, self._card = lookup, lookup.scorecard
         self._layers = [name for name in lookup.layers if not layers or name in layers]
+        self._few = len(self._layers) < len(lookup.layers)
         self._strips = Strips(lookup, patches)
         wanted = {lookup.layers.index(name) for name in self._layers}
         self._clusters = [cluster for cluster, layer in lookup.cluster_layer.items() if layer in wanted]
@@ -37,17 +38,18 @@ class QualityCards:
         if not self._card.badges or not self._clusters:
             return ""
         counts, all_ = self._card.counts(self._clusters), len(self._clusters)
+        where, over = (" in the chosen layers", "Over the whole run, ") if self._few else ("", "")
         said = ", ".join(
             f"<b>{counts[word]:,}</b> ({counts[word] / all_:.0%}) {pill_of(word, MEANINGS[word])}" for word in BADGES
         )
         tests = self._card.measured("intruder")
         named = "".join(
-            f" {escape(judge)} names the odd one out in <b>{written('intruder', row)}</b> of its tests"
+            f" {over}{escape(judge)} names the odd one out in <b>{written('intruder', row)}</b> of its tests"
             + (f"; in {null}." if (null := null_written("intruder", row)) else ".")
             for judge, row in tests.items()
         )
         return (
-            f'<section class="nc-verdict"><p>Of {all_:,} clusters, {said}.{named}</p>{self._bar(counts)}'
+            f'<section class="nc-verdict"><p>Of {all_:,} clusters{where}, {said}.{named}</p>{self._bar(counts)}'
             f"{self._provenance()}</section>"
         )
 
@@ -186,7 +188,7 @@ def _made(name: str, info: Any) -> str:
     facts = [
         f"{draws:,} draws" if isinstance(draws, int) else "",
         f"on {info['images']}" if info.get("images") else "",
-        f"shown as {info['pictures']}" if info.get("pictures") else "",
+        f"patches cut from {info['pictures']}" if info.get("pictures") else "",
         f"on {str(info['created'])[:10]}" if info.get("created") else "",
     ]
     notes = info.get("notes")

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from neurocarto.errors import RunError
 from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, badge
+from neurocarto.records import MEASURES
 from neurocarto.runs.store import Run
 from neurocarto.views.measures import null_written, written
 
@@ -41,12 +43,31 @@ class Scorecard:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    @cached_property
+    @property
     def judges(self) -> tuple[Judge, ...]:
-        """Whoever has scored the run, the one that decides the badges first."""
-        scores = self._run.scores()
-        order = sorted(scores, key=lambda slug: (slug != DECIDING, slug))
-        return tuple(Judge(slug, str(scores[slug][0].get("judge") or slug), *scores[slug]) for slug in order)
+        """Whoever has scored the run, the one that decides the badges first; each under a name of its own."""
+        return self._judged[0]
+
+    @property
+    def problem(self) -> str:
+        """Why scorecards cannot be read, "" where they can: what lies beside a run never keeps it from being shown."""
+        return self._judged[1]
+
+    @cached_property
+    def _judged(self) -> tuple[tuple[Judge, ...], str]:
+        try:
+            scores = self._run.scores()
+        except RunError as error:
+            return (), str(error)
+        judges: dict[str, Judge] = {}
+        for slug in sorted(scores, key=lambda slug: (slug != DECIDING, slug)):
+            info, measures = scores[slug]
+            if not isinstance(info, dict) or not set(MEASURES.names) <= {*measures}:
+                return (), f"the scorecard {slug} does not hold what it should"
+            name = str(info.get("judge") or slug)
+            name = f"{name} ({slug})" if name in judges else name
+            judges[name] = Judge(slug, name, info, measures)
+        return tuple(judges.values()), ""
 
     @cached_property
     def sources(self) -> dict[str, pd.DataFrame]:
@@ -62,7 +83,7 @@ class Scorecard:
     def _over_layers(self) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
         found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         for name, table in self.sources.items():
-            for row in table[table["cluster"] < 0].to_dict("records"):
+            for row in table[(table["cluster"] < 0) & table["value"].notna()].to_dict("records"):
                 found.setdefault((row["measure"], row["layer"]), {})[name] = {str(key): row[key] for key in row}
         return found
 
@@ -117,4 +138,5 @@ def _beside(measure: str, row: Mapping[str, Any], of: str) -> str:
 def _of_clusters(table: pd.DataFrame | None, measure: str) -> pd.DataFrame:
     if table is None:
         return pd.DataFrame(columns=["value", "low", "high", "null", "null_low", "null_high", "count"])
-    return table[(table["measure"] == measure) & (table["cluster"] >= 0)].set_index("cluster")
+    rows = (table["measure"] == measure) & (table["cluster"] >= 0) & table["value"].notna()
+    return table[rows].set_index("cluster")

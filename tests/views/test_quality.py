@@ -59,7 +59,7 @@ def test_the_verdict_counts_badges_and_names_every_judge(cards: QualityCards) ->
     assert text.startswith("Of 27 clusters, 9 (33%) ●solid, 9 (33%) ◐tentative, 9 (33%) ○not above chance.")
     for judge in ("EfficientNet-Lite2", "another"):
         assert f"{judge} names the odd one out in" in text
-        assert f"Scored by {judge}: 1,000 draws, on the run's halves, shown as previews, on 2026-01-02." in text
+        assert f"Scored by {judge}: 1,000 draws, on the run's halves, patches cut from previews, on 2026-01-02." in text
 
 
 def test_every_measure_of_the_run_is_a_figure_with_its_meaning(cards: QualityCards) -> None:
@@ -78,7 +78,7 @@ def test_layers_are_rows_and_judges_columns_side_by_side(judged: Lookup) -> None
     assert "3 solid, 3 tentative, 3 not above chance" in html
     few = QualityCards(judged, patches, ["block1"])
     assert few.by_layer().count("<tr>") == 2
-    assert "Of 9 clusters" in Outline(few.verdict()).text
+    assert "Of 9 clusters in the chosen layers" in Outline(few.verdict()).text
     assert all(f">{c} in block1<" in few.ranking() for c in range(9, 18))
 
 

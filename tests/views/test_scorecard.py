@@ -92,3 +92,34 @@ def test_a_judge_named_in_markup_shows_as_text(tmp_path: Path) -> None:
     html = pill(Lookup(Run(folder)), 0)
     assert "script" not in Outline(html).tags
     assert "&lt;script&gt;" in html
+
+
+def test_a_damaged_scorecard_is_told_and_the_run_shown_without(tmp_path: Path) -> None:
+    folder = write_synthetic_run(tmp_path / "run", judges=("judge",))
+    (folder / "scores" / "judge.json").write_text("{")
+    broken = Lookup(Run(folder)).scorecard
+    assert "judge.json cannot be read" in broken.problem
+    assert broken.badges == {}
+    write_scores(folder, "judge", pd.DataFrame({"cluster": [1]}))
+    assert "judge does not hold what it should" in Lookup(Run(folder)).scorecard.problem
+
+
+def test_two_scorecards_of_one_judge_are_told_apart(tmp_path: Path) -> None:
+    folder = write_synthetic_run(tmp_path / "run", judges=("judge",))
+    for suffix in ("json", "parquet"):
+        (folder / "scores" / f"other.{suffix}").write_bytes((folder / "scores" / f"judge.{suffix}").read_bytes())
+    assert [judge.name for judge in Lookup(Run(folder)).scorecard.judges] == ["judge", "judge (other)"]
+
+
+def test_what_is_not_a_number_counts_as_not_measured(tmp_path: Path) -> None:
+    folder = write_synthetic_run(tmp_path / "run")
+    row = dict.fromkeys(MEASURES.names, float("nan")) | {
+        "layer": "block0",
+        "cluster": 0,
+        "measure": "intruder",
+        "count": 0,
+    }
+    write_scores(folder, "judge", pd.DataFrame([row, {**row, "cluster": -1}]))
+    card = Lookup(Run(folder)).scorecard
+    assert card.measured("intruder", "block0") == {}
+    assert "Not tested" in card.explanation(0)
