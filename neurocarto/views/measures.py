@@ -130,7 +130,7 @@ def null_written(measure: str, row: Row) -> str:
 
 
 def _number(kind: Measure, value: float) -> str:
-    return f"{value:{kind.form}}{kind.unit}".replace("-", "−")
+    return f"{value:z{kind.form}}{kind.unit}".replace("-", "−")
 
 
 def _between(kind: Measure, low: float, high: float) -> str:

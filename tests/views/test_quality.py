@@ -33,6 +33,7 @@ def test_values_are_written_with_their_interval_and_their_null() -> None:
     assert written("lift@10", {**ROW, "value": 3.456, "low": 2, "high": 4}) == "3.46× (2.00–4.00×)"
     assert null_written("lift@10", {**ROW, "null": 1.0, "null_low": NAN}) == "random pairs 1.00×"
     assert written("stability_halves", {**ROW, "low": -0.021}) == "0.70 (−0.02–0.80)"
+    assert written("stability_halves", {**ROW, "value": -0.001, "low": NAN}) == "0.00"
     assert null_written("intruder", {**ROW, "null": NAN}) == ""
     assert null_written("coverage", ROW) == ""
 
