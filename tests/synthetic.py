@@ -1,15 +1,16 @@
 """A small run with planted content, for tests of everything that reads runs."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from neurocarto.records import LATER_SCHEMAS, Layer, layer_slices
+from neurocarto.records import LATER_SCHEMAS, MEASURES, Layer, layer_slices
 from neurocarto.runs.manifest import Manifest
-from neurocarto.runs.store import write_run
+from neurocarto.runs.store import SCORES, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 
 CLASSES = ("birds", "fish", '<b>tools & "signs"</b>')
@@ -25,11 +26,16 @@ def write_synthetic_run(
     cluster_size: int = 4,
     examples: int = 5,
     seed: int = 0,
+    quality: bool = True,
+    judges: tuple[str, ...] = (),
+    halves: bool = False,
 ) -> Path:
     """Write a run of `layers` × `channels` neurons whose clusters are consecutive channels.
 
     The last tenth of every layer belongs to no cluster; the very last neuron of a layer never fired,
-    so it has no example and no place on the map.
+    so it has no example and no place on the map. quality: whether it holds measures of itself; judges: names of those
+    whose scorecards lie beside it, in which every third cluster is solid, tentative, or not above chance; halves:
+    whether it keeps the clusters of each half of its images: with every second one, and numbered from the last.
     """
     rng = np.random.default_rng(seed)
     layer_records = tuple(
@@ -69,6 +75,9 @@ def write_synthetic_run(
             "active_fraction": rng.uniform(0.1, 1, count),
         }
     )
+    if halves:
+        for half in (0, 1):
+            neurons[f"cluster_half{half}"] = np.where(cluster % 2 == half, cluster.max() - cluster, -1).astype(np.int32)
     neurons.loc[dead, ["max_activation", "mean_activation", "active_fraction"]] = 0.0
     alive = np.setdiff1d(np.arange(count), dead)
     pictures = np.stack([rng.permutation(images)[: 2 * examples] for _ in alive])
@@ -158,10 +167,13 @@ def write_synthetic_run(
     )
     assert layer_slices(layer_records)
     wobble = np.linspace(2, 0, len(SNAPSHOT_FRACTIONS))[:, None, None] * rng.normal(size=(count, 2))
-    return write_run(
+    levels = [layer.name for layer in layer_records]
+    later = {"quality": _measures(cluster_table, levels, _OWN, seed)} if quality else {}
+    write_run(
         out,
         manifest,
         {
+            **later,
             "neurons": neurons,
             "examples": example_table,
             "images": image_table,
@@ -178,6 +190,56 @@ def write_synthetic_run(
         },
         ((i, _picture(rng)) for i in range(images)),
     )
+    for number, judge in enumerate(judges):
+        write_scores(out, judge, _measures(cluster_table, levels, _JUDGED, seed + number + 1))
+    return out
+
+
+_OWN = {
+    "peak_agreement": (0.5, 0.16), "coverage": (0.6, np.nan), "size": (4, np.nan), "largest": (0.1, np.nan),
+    "stability_seeds": (0.93, 0.0), "stability_halves": (0.55, 0.01), "lift@10": (3.6, 1.0),
+    "trustworthiness": (0.93, 0.5), "false_discoveries": (0.03, np.nan),
+}  # fmt: skip
+_JUDGED = {
+    "intruder": (0.7, 0.25), "coherence": (0.6, 0.4), "faithfulness": (0.75, 0.0), "strongest_decile": (6.5, 1.0),
+    "five_clusters": (7.2, np.nan),
+}  # fmt: skip
+"""Measures with their value and that of random groups."""
+_OF_CLUSTERS, _OF_THE_RUN = {"intruder", "coherence", "peak_agreement"}, {"false_discoveries"}
+
+
+def _measures(
+    clusters: pd.DataFrame, layers: list[str], kinds: dict[str, tuple[float, float]], seed: int
+) -> pd.DataFrame:
+    """Values near the given ones. Clusters take turns: far above chance, the interval reaching to it, at chance."""
+    rng = np.random.default_rng([seed, 2])
+    rows = []
+    for measure, (value, null) in kinds.items():
+        places = [("", -1, 1.0), *((layer, -1, 1.0) for layer in layers if measure not in _OF_THE_RUN)]
+        if measure in _OF_CLUSTERS:
+            places += [
+                (layer, cluster, (1.0, 0.2, 0.0)[cluster % 3])
+                for cluster, layer in zip(clusters["cluster"], clusters["layer"], strict=True)
+            ]
+        for layer, cluster, above in places:
+            chance = 0.0 if np.isnan(null) else null
+            middle = chance + (value - chance) * above * rng.uniform(0.9, 1.1)
+            reach = 0.25 * (value - chance)
+            rows.append(
+                (layer, cluster, measure, middle, middle - reach, middle + reach, null, null - 0.02, null + 0.02, 200)
+            )
+    return pd.DataFrame(rows, columns=MEASURES.names)
+
+
+def write_scores(run: Path, judge: str, table: pd.DataFrame) -> None:
+    """Write a judge's scorecard beside a run."""
+    folder = run / SCORES
+    folder.mkdir(exist_ok=True)
+    slug = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in judge.lower())[:40]
+    table.to_parquet(folder / f"{slug}.parquet", index=False)
+    info = {"judge": judge, "model": judge, "images": "the run's halves", "draws": 1000, "seed": 0,
+            "created": "2026-01-02T00:00:00+00:00", "seconds": 12.0, "pictures": "previews", "notes": []}  # fmt: skip
+    (folder / f"{slug}.json").write_text(json.dumps(info), encoding="utf-8")
 
 
 def _confusions(

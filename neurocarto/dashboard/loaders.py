@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
-from neurocarto.runs.store import Run, find_runs
+from neurocarto.runs.store import SCORES, Run, find_runs
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
@@ -19,6 +19,8 @@ from neurocarto.views.graph import graph
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 from neurocarto.views.projection import captions, figure
+from neurocarto.views.quality import QualityCards
+from neurocarto.views.study import Questions
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder: data/ and runs/ in it are searched."""
@@ -57,9 +59,12 @@ def run_folders() -> dict[str, Path]:
 
 
 def open_run(name: str, folder: Path) -> OpenRun:
-    """Open a run, or return the shared one; a run that was made again is opened anew. RunError when it is damaged."""
-    manifest = folder / FILE_NAME
-    return _open(name, str(folder), manifest.stat().st_mtime_ns if manifest.is_file() else 0)
+    """Open a run, or return the shared one; one that was made again, or scored since, is opened anew.
+
+    RunError when it is damaged.
+    """
+    files = [folder / FILE_NAME, *(folder / SCORES).glob("*.json")]
+    return _open(name, str(folder), max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0))
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -95,7 +100,10 @@ def _index(version: str, _opened: OpenRun) -> dict[str, Any]:
     lookup = _opened.lookup
     return {
         "classes": lookup.classes,
-        "clusters": [[cluster, lookup.label(cluster), layer] for cluster, layer in lookup.cluster_layer.items()],
+        "clusters": [
+            [cluster, lookup.label(cluster), layer, lookup.scorecard.badges.get(cluster, "")]
+            for cluster, layer in lookup.cluster_layer.items()
+        ],
         "layers": [[layer.name, layer.channels] for layer in lookup.run.manifest.layers],
     }
 
@@ -132,6 +140,27 @@ def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[
 def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
     found = cascade(_opened.lookup, start, class_, count)
     return found, flow(_opened.lookup, _opened.patches, found)
+
+
+def quality_html(opened: OpenRun, layers: tuple[str, ...]) -> dict[str, str]:
+    """Return the parts of the scorecard of some layers, none for all: verdict, layers, ranking; drawn once."""
+    return _quality(opened.version, layers, opened)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _quality(version: str, layers: tuple[str, ...], _opened: OpenRun) -> dict[str, str]:
+    cards = QualityCards(_opened.lookup, _opened.patches, layers)
+    return {"verdict": cards.verdict() + cards.figures(), "layers": cards.by_layer(), "ranking": cards.ranking()}
+
+
+def study_questions(opened: OpenRun, seed: int, count: int) -> Questions:
+    """Return the questions of a study, drawn once."""
+    return _questions(opened.version, seed, count, opened)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _questions(version: str, seed: int, count: int, _opened: OpenRun) -> Questions:
+    return Questions(_opened.lookup, _opened.patches, seed, count)
 
 
 def kinship(opened: OpenRun) -> Kinship:

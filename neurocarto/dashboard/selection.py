@@ -13,6 +13,7 @@ MAX_VERTICES = 32
 MAX_CLUSTERS = 200
 MAX_EDGES = 10
 MAX_BRANCHES = 8
+MAX_QUESTIONS = 50
 COLOURS = {"layer": "layer", "cluster": "cluster", "importance": "importance", "rate": "firing rate"}
 """What the map can colour by, with its name on the page."""
 SHOWN = {"all": "all", "class": "the class's", "clusters": "selected"}
@@ -35,7 +36,7 @@ class Selection:
     (COLOURS) and whose they are (SHOWN); edges: strongest edges kept per node of the graph; snapshot: the map after
     a share of the images, by its number in the run, None for the last one; pictures: whether the map shows patches
     where it is zoomed in; branches: concepts per step of a cascade; other: the class that class_ is compared with;
-    confusion: a label and what the network took it for.
+    confusion: a label and what the network took it for; study: the seed of a study, and questions: how many it has.
 
     The defaults are part of link version 1: other defaults need another version, with these kept in _DEFAULTS.
     """
@@ -55,6 +56,8 @@ class Selection:
     branches: int = 3
     other: str = ""
     confusion: tuple[str, str] | None = None
+    study: int = 0
+    questions: int = 10
 
     @property
     def is_empty(self) -> bool:
@@ -218,10 +221,10 @@ def _floats(text: str) -> tuple[float, ...]:
     return values
 
 
-def _up_to(most: int) -> Callable[[str], int]:
+def _up_to(most: int, least: int = 0) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = _number(text)
-        if value > most:
+        if not least <= value <= most:
             raise ValueError(text)
         return value
 
@@ -289,5 +292,7 @@ _KEYS = {
     "branches": _key("branches", _up_to(MAX_BRANCHES)),
     "with": _key("other"),
     "confusion": _Key("confusion", _pair, list),
+    "study": _key("study", _number),
+    "questions": _key("questions", _up_to(MAX_QUESTIONS, least=1)),
 }
 """The keys of a link, with the part of the selection that each holds."""

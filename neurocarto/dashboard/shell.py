@@ -17,6 +17,8 @@ PAGES = {
     "explore": ("pages/explore.py", "Explore"),
     "cascade": ("pages/cascade.py", "Cascade"),
     "classes": ("pages/classes.py", "Classes"),
+    "quality": ("pages/quality.py", "Quality"),
+    "study": ("pages/study.py", "Study"),
     "about": ("pages/about.py", "About"),
 }
 

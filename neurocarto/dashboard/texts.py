@@ -33,6 +33,11 @@ of all influence on their target. The way to a class is the one with the largest
 importances above chance. **Errors**: the clusters that are more active on the images of a confusion than on the label's
 others, with the same score and the same test by shuffling as importance.
 
+**Badges.** A cluster is *solid* when, on images that did not form it, a judge network tells its neurons from others of
+the layer certainly better than it does with random groups, and when they fire at the same places more than those do;
+*tentative* when it tells them better, but not all of that is certain. The Quality page has the numbers, the Study page
+the same test for people.
+
 **Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
 """
 
@@ -114,3 +119,55 @@ NO_CONFUSIONS = (
     "No confusion in this run",
     "The network says of every image what its label says, or the images have no labels: sort them into folders.",
 )
+
+UNSCORED = (
+    "Nobody has scored this run yet, so its clusters have no badges. A judge, a network other than the one under "
+    "study, tests them with this command; reload the page when it is done:"
+)
+
+
+def unreadable_scores(problem: str) -> str:
+    """Return that there are scorecards but they cannot be shown, and what to do."""
+    return f"This run's scorecards cannot be shown: {problem}. Remove the file and score the run again."
+
+
+UNMEASURED = (
+    "This run was made before runs measured themselves: make it again to see coverage, stability and how well "
+    "embedding and map predict."
+)
+
+STUDY_HOW = "The same test that a judge network takes on the Quality page. A link to this page is enough to take part."
+NO_QUESTIONS = (
+    "No question can be asked about this run",
+    "It has no cluster of 3 to 40 neurons that fired on enough images. Choose another run.",
+)
+STUDY_SEEN = (
+    "People had it easier: this run does not keep the clusters of each half of its images, so the patches were among "
+    "those that formed the clusters. Judges see images that did not."
+)
+STUDY_UNSCORED = "No judge has scored this run, so there is none to compare with; the Quality page says how."
+
+
+def study_task(count: int, patches: int, held_out: bool) -> str:
+    """Return what a participant is asked to do, as Markdown without any text from a run."""
+    formed = (
+        "The patches are from images that did not form the groups."
+        if held_out
+        else "The patches are among those that formed the groups, which makes it easier than the judges' test."
+    )
+    return (
+        f"{count} questions. Each shows **four neurons**, one in a row, by {patches} image patches that excite it. "
+        "Three of them the program has grouped together, since they seem to detect the same; **one is an intruder. "
+        "Which one?** Click its row, or press **1**, **2**, **3** or **4**. If you see none, guess. A fifth of the "
+        f"questions are random groups, to see what guessing gives. {formed}\n\n"
+        "What is right is shown at the end. Nothing is kept of you but your answers, the time that each took and a "
+        "random code. Answers count when all are given; reloading the page starts over. **Copy link** gives others the "
+        "same questions."
+    )
+
+
+def study_kept(kept: bool, who: str) -> str:
+    """Return where a participant's answers are."""
+    if kept:
+        return f"They are kept beside the run, under your code {who}. Thank you."
+    return f"This server keeps no answers: download yours, and send them to whoever asked you. Your code is {who}."

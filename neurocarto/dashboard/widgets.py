@@ -87,6 +87,15 @@ def filters(opened: OpenRun) -> None:
         components.copy_link(query=query_string(selection))
 
 
+def run_and_link(opened: OpenRun) -> None:
+    """Show the bar of a page on which nothing but the run is chosen."""
+    run, _, link = st.columns([1.7, 9.45, 1.05], vertical_alignment="bottom")
+    with run:
+        _run_filter(opened)
+    with link:
+        components.copy_link(query=query_string(state.current()))
+
+
 def _found(opened: OpenRun, event: Event) -> None:
     on_event(opened, event)
     # A neuron or a cluster is seen where it can be looked at; a class on every page.

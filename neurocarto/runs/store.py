@@ -6,6 +6,7 @@ a manifest is always a finished run.
 
 import glob
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,8 @@ from neurocarto.errors import RunError
 from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
+SCORES = "scores"
+"""Folder beside the run's own files: what judges say of it, which may come later and from several."""
 PREVIEW_FILE = "previews/previews.parquet"
 ARRAYS = ("embedding", "snapshots")
 PREVIEW_ROWS = 32
@@ -234,6 +238,20 @@ class Run:
     def confusions(self) -> pd.DataFrame | None:
         """Clusters behind confusions; None in a run that was made before they were looked for."""
         return self.table("confusions") if self._has("confusions") else None
+
+    @cached_property
+    def quality(self) -> pd.DataFrame | None:
+        """Measures of the run by itself (records.MEASURES); None in a run that was made before they were taken."""
+        return self.table("quality") if self._has("quality") else None
+
+    def scores(self) -> dict[str, tuple[dict[str, Any], pd.DataFrame]]:
+        """Return the judges' scorecards beside the run, by short name: what was done, and the measures."""
+        found = {}
+        for path in sorted((self.folder / SCORES).glob("*.json")):
+            name = f"{SCORES}/{path.stem}"
+            with self._readable(f"{name}.json") as place:
+                found[path.stem] = json.loads(place.read_text(encoding="utf-8")), self.table(name)
+        return found
 
     @cached_property
     def embedding(self) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.patches import Patches
+from neurocarto.views.pills import pill
 from neurocarto.views.projection import maps
 from neurocarto.views.strips import Strips
 
@@ -57,7 +58,7 @@ class Cards:
         cluster = int(lookup.neuron_cluster[neuron])
         home = f"{lookup.label(cluster)} (cluster {cluster})" if cluster >= 0 else "in no cluster"
         strip = self._strips.neuron(neuron, MEMBER_PATCHES, HOVERED) or "never fired on these images"
-        return _card(lookup.neuron_name(neuron), [home], [strip])
+        return _card(lookup.neuron_name(neuron), [home], [strip], pill(lookup, cluster))
 
     def _cluster(self, cluster: int) -> str:
         lookup = self._lookup
@@ -66,7 +67,7 @@ class Cards:
         shown = f", {MEMBERS} of them shown" if len(members) > MEMBERS else ""
         layer = lookup.layers[lookup.cluster_layer[cluster]]
         lines = [f"cluster {cluster} in {layer}", f"{len(members)} neurons, one in each row{shown}"]
-        return _card(lookup.label(cluster), lines, rows)
+        return _card(lookup.label(cluster), lines, rows, pill(lookup, cluster))
 
     def _thumb(self, neuron: int) -> str | None:
         for row in table_rows(self._lookup.examples(neuron, 1)):
@@ -133,9 +134,11 @@ class Cards:
         return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _card(title: str, lines: Sequence[str], strips: Sequence[str]) -> str:
+def _card(title: str, lines: Sequence[str], strips: Sequence[str], badge: str = "") -> str:
     text = "".join(f"<span>{escape(line)}</span>" for line in lines)
-    return f"<strong>{escape(title)}</strong>{text}" + "".join(f'<div class="nc-strip">{s}</div>' for s in strips)
+    return f"<strong>{escape(title)}</strong>{text}{badge}" + "".join(
+        f'<div class="nc-strip">{s}</div>' for s in strips
+    )
 
 
 def _frame(example: Any, width: int, height: int) -> str:

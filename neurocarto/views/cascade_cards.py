@@ -15,6 +15,7 @@ from neurocarto.views.inspector import cluster_button, weight
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
+from neurocarto.views.pills import pill
 from neurocarto.views.strips import PATCH, Strips
 
 SIDE = 44
@@ -47,7 +48,8 @@ class CascadeCards:
 
     def _start(self, cluster: int) -> str:
         # Not a button: a click on what is selected would clear the selection.
-        return f"<strong>{escape(self._lookup.label(cluster))}</strong> <small>the start</small> "
+        badge = pill(self._lookup, cluster)
+        return f"<strong>{escape(self._lookup.label(cluster))}</strong> <small>the start</small> {badge}"
 
     def _step(self, found: Cascade, step: Step) -> str:
         away = abs(step.number)
@@ -98,7 +100,7 @@ class CascadeCards:
         label = escape(self._lookup.label(cluster))
         return (
             f'<button type="button" class="nc-link" data-cluster="{cluster}" aria-label="Start at {label}">{label} '
-            f"<small>{cluster}</small></button>"
+            f"<small>{cluster}</small> {pill(self._lookup, cluster)}</button>"
         )
 
     def _explore(self, cluster: int) -> str:

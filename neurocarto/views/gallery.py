@@ -9,15 +9,18 @@ from typing import Any
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
+from neurocarto.views.pills import pill
 from neurocarto.views.strips import Strips
 
 QUALITY = {
-    "similarity": ("similarity", "mean similarity of two members", ".2f"),
-    "peak_agreement": ("peak agreement", "share of common images in which two members fire at the same place", ".2f"),
+    "similarity": ("similarity", "mean similarity of two members on the images that formed it", ".2f"),
+    "peak_agreement": (
+        "peak agreement",
+        "share of common images in which two members fire at the same place, of the images that formed it",
+        ".2f",
+    ),
     "shared_images": ("shared images", "images among the strongest of two members, on average", ".0f"),
 }
-BADGE = "badge"
-"""A column of the clusters' table in plain words, where a run has been judged."""
 
 
 class Gallery:
@@ -43,7 +46,7 @@ class Gallery:
         more = f'<p class="nc-note">and {rest:,} more neurons</p>' if rest > 0 else ""
         return (
             f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self._heading(cluster, True)}'
-            f'{self._evidence(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
+            f'{self._evidence(cluster)}{self._tests(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
         )
 
     def neuron(self, neuron: int, patches: int = 14) -> str:
@@ -62,7 +65,8 @@ class Gallery:
         )
         home = (
             f'<button type="button" class="nc-link" data-cluster="{cluster}">'
-            f"its cluster: {escape(self._lookup.label(cluster))} ({self._size(cluster)})</button>"
+            f"its cluster: {escape(self._lookup.label(cluster))} ({self._size(cluster)}) {pill(self._lookup, cluster)}"
+            "</button>"
             if cluster >= 0
             else '<span class="nc-note">in no cluster: no other neuron of its layer detects the same</span>'
         )
@@ -92,18 +96,16 @@ class Gallery:
             facts.append(f"importance {score.score:.2f}" + (f" (q {score.q_value:.2g})" if full else ""))
         if full:
             facts += self._quality(cluster)
-        label = escape(self._lookup.label(cluster))
+        label, badge = escape(self._lookup.label(cluster)), pill(self._lookup, cluster)
         return (
             f'<header>{self._swatch(cluster=cluster)}<button type="button" class="nc-title" data-cluster="{cluster}" '
-            f'title="{label}">{label}</button><span class="nc-meta">{" · ".join(facts)}</span></header>'
+            f'title="{label}">{label}</button><span class="nc-meta">{badge} {" · ".join(facts)}</span></header>'
         )
 
     def _quality(self, cluster: int) -> list[str]:
         frame = self._lookup.clusters
-        badge = frame[BADGE][cluster] if BADGE in frame else None
         values = [(column, frame[column][cluster]) for column in QUALITY if column in frame]
-        shown = [f'<span class="nc-badge">{escape(badge)}</span>'] if isinstance(badge, str) and badge else []
-        return shown + [
+        return [
             f'<span title="{escape(QUALITY[column][1])}">{QUALITY[column][0]} {value:{QUALITY[column][2]}}</span>'
             for column, value in values
             if value is not None and not math.isnan(value)
@@ -114,6 +116,10 @@ class Gallery:
         entries = parse_evidence(frame["evidence"][cluster]) if "evidence" in frame else []
         found = escape("; ".join(evidence_text(entry) for entry in entries))
         return f'<p class="nc-note">Over-represented among its patches: {found}</p>' if found else ""
+
+    def _tests(self, cluster: int) -> str:
+        card = self._lookup.scorecard
+        return f'<p class="nc-note">{escape(card.explanation(cluster))}</p>' if cluster in card.badges else ""
 
     def _member(self, neuron: int, patches: int) -> str:
         strip = self._strips.neuron(neuron, patches) or '<span class="nc-note">never fired on these images</span>'

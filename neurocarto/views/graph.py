@@ -95,6 +95,7 @@ def add_cluster(
         layer=lookup.layers[lookup.cluster_layer[cluster]],
         **layer_colours(lookup, lookup.cluster_layer[cluster]),
         neurons=int(lookup.clusters["size"][cluster]),
+        badge=lookup.scorecard.badges.get(int(cluster), ""),
         strength=round(float(strength), 4),
         x=place[0],
         y=place[1],

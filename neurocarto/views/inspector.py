@@ -9,6 +9,7 @@ import pandas as pd
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.patches import Patches
+from neurocarto.views.pills import pill
 from neurocarto.views.strips import Strips, listed
 
 SHOWN = 6
@@ -117,11 +118,11 @@ def class_button(name: str) -> str:
 
 
 def cluster_button(lookup: Lookup, cluster: int) -> str:
-    """Return a button that selects a cluster: its label, number and layer."""
+    """Return a button that selects a cluster: its label, number and layer, and its badge."""
     label, layer = escape(lookup.label(cluster)), escape(lookup.layers[lookup.cluster_layer[cluster]])
     return (
         f'<button type="button" class="nc-link" data-cluster="{cluster}">{label} '
-        f"<small>{cluster} in {layer}</small></button>"
+        f"<small>{cluster} in {layer}</small> {pill(lookup, cluster)}</button>"
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from neurocarto.records import ALL_IMAGES, layer_slices
 from neurocarto.runs.store import Run
+from neurocarto.views.scorecard import Scorecard
 
 CLASS_MEANS = "class_means.npy"
 BoolArray = npt.NDArray[np.bool_]
@@ -37,6 +38,7 @@ class Lookup:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.scorecard = Scorecard(run)
         self._edges: dict[str, pd.DataFrame] = {}
 
     @cached_property
@@ -150,6 +152,10 @@ class Lookup:
         return self.run.examples["image"].to_numpy()
 
     @cached_property
+    def _example_halves(self) -> npt.NDArray[np.int8]:
+        return self.run.examples["half"].to_numpy()
+
+    @cached_property
     def _example_ranks(self) -> npt.NDArray[np.int16]:
         return self.run.examples["rank"].to_numpy()
 
@@ -157,9 +163,15 @@ class Lookup:
     def _example_activations(self) -> npt.NDArray[np.float32]:
         return self.run.examples["activation"].to_numpy()
 
-    def examples(self, neuron: int, count: int) -> pd.DataFrame:
-        """Return a neuron's strongest example patches over both halves, strongest first."""
-        return self.run.examples.take(self._strongest_rows(neuron, count))
+    def examples(self, neuron: int, count: int, half: int | None = None) -> pd.DataFrame:
+        """Return a neuron's strongest example patches, of one half of the images or of both, strongest first."""
+        return self.run.examples.take(self._strongest_rows(neuron, count, half))
+
+    def example_counts(self, half: int | None = None) -> npt.NDArray[np.int64]:
+        """Return how many example patches each neuron has (N,), of one half of the images or of both."""
+        table = self.run.examples
+        rows = table["neuron"] if half is None else table.loc[table["half"] == half, "neuron"]
+        return np.bincount(rows.to_numpy(), minlength=len(self.neuron_cluster))
 
     def cluster_examples(self, cluster: int, count: int, depth: int = 8) -> pd.DataFrame:
         """Return the patches that speak best for a cluster, one per image.
@@ -175,9 +187,11 @@ class Lookup:
         _, first = np.unique(self._example_images[rows], return_index=True)
         return self.run.examples.take(rows[np.sort(first)[:count]])
 
-    def _strongest_rows(self, neuron: int, count: int) -> npt.NDArray[np.int64]:
-        """The strongest of both halves. Where a clamp makes activations equal, the halves take turns by rank."""
+    def _strongest_rows(self, neuron: int, count: int, half: int | None = None) -> npt.NDArray[np.int64]:
+        """The strongest of one half or both. Where a clamp makes activations equal, the halves take turns by rank."""
         begin, end = self._example_begins[neuron : neuron + 2]
+        if half is not None:  # a neuron's rows are ordered by half
+            begin, end = begin + np.searchsorted(self._example_halves[begin:end], [half, half + 1])
         ranks, activations = self._example_ranks[begin:end], self._example_activations[begin:end]
         rows: npt.NDArray[np.int64] = begin + np.lexsort((ranks, -activations))[:count]
         return rows

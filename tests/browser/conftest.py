@@ -22,8 +22,9 @@ expect.set_options(timeout=20_000)  # a cold server beside another busy process 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    write_synthetic_run(folder / "planted")
-    write_synthetic_run(folder / "markup", classes=(MARKUP, "fish", "birds"))
+    write_synthetic_run(folder / "planted", judges=("EfficientNet-Lite2", "ResNet-50"), halves=True)
+    write_synthetic_run(folder / "markup", classes=(MARKUP, "fish", "birds"), judges=(f"judge {MARKUP}",))
+    write_synthetic_run(folder / "unscored", quality=False)
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dashboard.conftest import ROOT, Visit
 
-PAGES = ["", "explore", "cascade", "classes", "about"]
+PAGES = ["", "explore", "cascade", "classes", "quality", "study", "about"]
 SELECTIONS: list[dict[str, object]] = [
     {},
     {"v": "1"},
@@ -36,6 +36,7 @@ SELECTIONS: list[dict[str, object]] = [
     {"class_": "birds", "with": "birds", "min": "0.9"},
     {"class_": "birds", "with": "fish", "clusters": "3.4", "layer": "block1", "min": "0.99"},
     {"class_": "birds", "confusion": ["fish", "birds"]},
+    {"study": "7", "questions": "3"},
 ]
 BROKEN: list[dict[str, object]] = [
     {"run": "gone"},
@@ -45,6 +46,7 @@ BROKEN: list[dict[str, object]] = [
     {"colour": "ultraviolet"},
     {"map": "5", "with": "gone", "confusion": ["gone", "birds"], "branches": "99", "pictures": "perhaps"},
     {"confusion": "birds"},
+    {"study": "-1", "questions": "51"},
     {"class_": "birds", "with": "gone", "confusion": ["birds", "gone"]},
 ]
 

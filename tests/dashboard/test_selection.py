@@ -10,6 +10,7 @@ from neurocarto.dashboard.selection import (
     MAX_BRANCHES,
     MAX_CLUSTERS,
     MAX_EDGES,
+    MAX_QUESTIONS,
     MAX_VERTICES,
     SHOWN,
     Reading,
@@ -41,6 +42,8 @@ selections = st.builds(
     branches=st.integers(0, MAX_BRANCHES),
     other=st.text(max_size=12),
     confusion=st.none() | st.tuples(names, names),
+    study=numbers,
+    questions=st.integers(1, MAX_QUESTIONS),
 )
 
 
@@ -64,7 +67,7 @@ def test_a_link_of_version_1_keeps_its_meaning() -> None:
     # Links are out in the world: another default needs another version, and these values under "1".
     assert from_params({"v": ["1"]}).selection == Selection(
         run="", class_="", layers=(), clusters=(), neuron=None, lasso=(), least=0.0, colour="layer", show="class",
-        edges=3, snapshot=None, pictures=True, branches=3, other="", confusion=None,
+        edges=3, snapshot=None, pictures=True, branches=3, other="", confusion=None, study=0, questions=10,
     )  # fmt: skip
 
 

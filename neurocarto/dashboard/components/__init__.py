@@ -107,6 +107,11 @@ def gallery(*, html: str, on_event: Callable[[Event], None], name: str = "galler
     _mount("gallery", {"html": html}, on_event, f"nc_{name}")
 
 
+def study(*, html: str, question: int, on_event: Callable[[Event], None]) -> None:
+    """Show a question of a study (escaped HTML). Events: {kind: answer, question, place, seconds}."""
+    _mount("study", {"html": html, "question": question}, on_event)
+
+
 def search(*, version: str, on_event: Callable[[Event], None]) -> None:
     """Show the search box over the published index. Events: {kind: select, cluster, neuron or name}."""
     _mount("search", {"version": version}, on_event)

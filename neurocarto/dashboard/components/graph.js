@@ -272,7 +272,7 @@ class Graph {
   describe(id) {
     const node = this.byId.get(id);
     if (isOutput(id)) return [node.name, "the class's own output"];
-    return [node.name, `cluster ${id} in ${node.layer}`, `${node.neurons} neurons`, ...(node.notes ?? [])];
+    return [node.name, `cluster ${id} in ${node.layer}`, [`${node.neurons} neurons`, node.badge].filter(Boolean).join(", "), ...(node.notes ?? [])];
   }
 
   key(event) {

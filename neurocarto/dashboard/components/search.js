@@ -59,7 +59,8 @@ class Search {
     const { clusters, layers } = this.index;
     const found = clusters.filter(([id, label]) => String(id) === text || label.toLowerCase().includes(text));
     found.sort((a, b) => (String(b[0]) === text) - (String(a[0]) === text));
-    return { title: "Clusters", found, item: ([id, label, layer]) => [label, `cluster ${id} in ${layers[layer][0]}`, { cluster: id }] };
+    return { title: "Clusters", found, item: ([id, label, layer, badge]) => (
+      [label, [`cluster ${id} in ${layers[layer][0]}`, badge].filter(Boolean).join(", "), { cluster: id }]) };
   }
 
   // layer/channel: the layer by a part of its name, the channel by its first digits.
