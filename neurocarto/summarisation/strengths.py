@@ -1,0 +1,92 @@
+"""How active clusters are: the measure that influence and effect are shares of.
+
+A cluster's activation is here the mean over the map of how far each channel lies above rest, relative to how far
+its maximum does. At rest a channel is zero; one of a signed layer, whose values would cancel, is at its mean map.
+The class's own output is its logit above the mean of all logits. Mean maps are over the sampled images.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from neurocarto.extraction.hooks import layer_outputs
+from neurocarto.extraction.images import ImageSet
+from neurocarto.extraction.models import Model
+from neurocarto.records import Extraction, layer_slices
+
+Groups = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
+"""For each layer, the channels of its clusters, or of other groups of neurons, by number."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One class (or all images): its groups of neurons, its images, the outputs that mean it."""
+
+    name: str
+    groups: Groups
+    images: npt.NDArray[np.int64]
+    outputs: list[int]
+
+
+class Strengths:
+    """Measures how active groups of neurons are, against the mean maps of some images."""
+
+    def __init__(
+        self,
+        model: Model,
+        extraction: Extraction,
+        images: ImageSet,
+        sampled: npt.NDArray[np.int64],
+        batch_size: int,
+    ) -> None:
+        """Run the sampled images (rows of extraction.images) to learn every channel's mean map."""
+        self.model, self.batch_size = model, batch_size
+        self.layers = {layer.name: layer for layer in extraction.layers}
+        reach = torch.from_numpy(extraction.reach)
+        slices = layer_slices(extraction.layers)
+        # Constant neurons count as 0.
+        self._reach = {name: reach[own].masked_fill(reach[own] == 0, torch.inf) for name, own in slices.items()}
+        self._images = images
+        self._files = images.indices(extraction.images["path"])
+        self.means = self._learn_means(sampled)
+
+    def living(self, layer: str) -> npt.NDArray[np.int64]:
+        """Return the channels of a layer that are not constant."""
+        return np.flatnonzero(self._reach[layer].isfinite().numpy())
+
+    def cluster(self, maps: Tensor, layer: str, channels: npt.NDArray[np.int64]) -> Tensor:
+        """Return a group's activation (B,) from its layer's clamped maps (B, C, H, W)."""
+        members = torch.from_numpy(channels)
+        own = maps[:, members]
+        above = own - self.means[layer][members] if self.layers[layer].signed else own
+        return (above.clamp(min=0).mean((2, 3)) / self._reach[layer][members]).mean(1)
+
+    def output(self, logits: Tensor, outputs: Sequence[int]) -> Tensor:
+        """Return how far (B,) the outputs that mean a class lie above the mean of all, from logits (B, outputs)."""
+        return logits[:, list(outputs)].mean(1) - logits.mean(1)
+
+    def clamped(self, name: str, maps: Tensor) -> Tensor:
+        """Return a layer's maps as the network sees them behind its clamp."""
+        clamp = self.layers[name].clamp
+        return maps if clamp is None else maps.clamp(*clamp)
+
+    def batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
+        """Yield images (rows of extraction.images) as the network's input."""
+        for begin in range(0, len(images), self.batch_size):
+            files = self._files[images[begin : begin + self.batch_size]]
+            yield self.model.inputs([self._images.open(file) for file in files.tolist()])
+
+    def _learn_means(self, images: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        sums: dict[str, Tensor] = {}
+
+        def add(name: str, output: Tensor) -> None:
+            sums[name] = sums.get(name, 0) + self.clamped(name, output).sum(0, dtype=torch.float64)
+
+        with torch.inference_mode(), layer_outputs(self.model.module, self.layers.values(), add):
+            for batch in self.batches(images):
+                self.model.module(batch)
+        return {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
