@@ -41,6 +41,6 @@ def estimate_drops(strengths: Strengths, lineage: Lineage, study: Study) -> Drop
                 for source, channels in study.groups[layer].items():
                     found.edges[source, target].extend(drop[:, torch.from_numpy(channels)].sum(1).tolist())
 
-    for batch in strengths.batches(study.images) if study.groups else ():
+    for batch in strengths.pictures.batches(study.images) if study.groups else ():
         follow(strengths.model, [*strengths.layers.values()], lineage, batch, visit)
     return found

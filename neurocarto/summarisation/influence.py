@@ -8,6 +8,7 @@ summarisation/strengths.py. Both are found by interventions, or weights are esti
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from neurocarto.settings import RunSettings
 from neurocarto.summarisation.gradients import estimate_drops
 from neurocarto.summarisation.importance import class_images
 from neurocarto.summarisation.interventions import Drops, Interventions
-from neurocarto.summarisation.strengths import Groups, Strengths, Study
+from neurocarto.summarisation.strengths import Groups, Pictures, Strengths, Study
 
 NOTES = {
     "intervention": "measured: the source's channels were replaced by their mean maps and the network run on",
@@ -82,7 +83,9 @@ def measure_influence(
     torch.set_num_threads(settings.threads)
     studies = _studies(model, extraction, cluster, clusters, classes, importance, settings)
     sampled = np.unique(np.concatenate([study.images for study in studies]))
-    strengths = Strengths(model, extraction, images, sampled, settings.batch_size)
+    pictures = Pictures(model, images, images.indices(extraction.images["path"]), settings.batch_size)
+    strengths = Strengths(model, extraction.layers, extraction.reach, pictures)
+    strengths.learn_means(sampled)
     interventions = Interventions(strengths, lineage)
     edges, effects = [], []
     for i, study in enumerate(studies):
@@ -111,7 +114,7 @@ def edge_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
         bounds = share(drop, drops.strengths[target], seed)
         if bounds is not None:
             rows.append((name, source, target, *bounds))
-    return pd.DataFrame(rows, columns=["class", "source", "target", *_EDGE])
+    return _table(rows, {"class": str, "source": int, "target": int} | dict.fromkeys(_EDGE, float))
 
 
 def share(drop: Sequence[float], strength: Sequence[float], seed: int) -> tuple[float, float, float] | None:
@@ -133,7 +136,13 @@ def _effect_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
         beside = share(drops.random[source], drops.strengths[CLASS_OUTPUT], seed)
         if own is not None and beside is not None:
             rows.append((name, source, *own, *beside))
-    return pd.DataFrame(rows, columns=["class", "cluster", *_EFFECT])
+    return _table(rows, {"class": str, "cluster": int} | dict.fromkeys(_EFFECT, float))
+
+
+def _table(rows: list[tuple[Any, ...]], columns: dict[str, type]) -> pd.DataFrame:
+    """Rows with their types, also where there are none."""
+    numbers = {name: kind for name, kind in columns.items() if kind is not str}
+    return pd.DataFrame(rows, columns=[*columns]).astype(numbers)
 
 
 def _agreement(

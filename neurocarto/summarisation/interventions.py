@@ -5,12 +5,13 @@ own output loses: influence and effect.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ RANDOM_SETS = 10
 """At least so many random sets of neurons stand beside each cluster."""
 
 Sets = Mapping[str, Sequence[npt.NDArray[np.int64]]]
-"""For each layer, the channels to be switched off, an array for each image of a batch."""
+"""For each layer, the channels to be switched off: an array for each image of a batch."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +49,54 @@ class Interventions:
         self._strengths, self._lineage = strengths, lineage
 
     def drops(self, study: Study, rng: np.random.Generator) -> Drops:
-        """Switch off each of a study's groups by itself, on each of its images.
+        """Switch off each of a study's groups by itself, on each of its images. rng: draws the random sets.
 
         Time: for each group and each random set beside it, the network from its layer on: to its output where the
         study has one, else to the last layer that builds directly on it. Memory: see Replay.
         """
         found = Drops()
-        targeted = {*study.groups, OUTPUT} if study.outputs else {*study.groups}
-        for batch in self._strengths.batches(study.images) if study.groups else ():
+        for batch in self._strengths.pictures.batches(study.images) if study.groups else ():
             run = _Run(self._strengths, study, batch)
-            before = run.strengths([name for name in self._lineage.parents if name in targeted])
-            for target, strength in before.items():
-                found.strengths[target].extend(strength.tolist())
-            for layer, targets in self._watched(study).items():
+            before = self._before(study, run, found)
+            for layer in self._ordered(study):
+                targets = [name for name in self._children(layer) if study.groups.get(name)]
+                if study.outputs:
+                    targets.append(OUTPUT)
+                if not targets:
+                    continue
                 run.advance(layer)
                 for source, channels in study.groups[layer].items():
-                    after = run.strengths(targets, {layer: [channels for _ in batch]})
-                    drops = {target: (before[target] - strength).tolist() for target, strength in after.items()}
+                    drops = self._lost(run, before, layer, channels, targets)
+                    direct = OUTPUT in self._children(layer)
                     for target, drop in drops.items():
-                        if target != CLASS_OUTPUT or OUTPUT in self._children(layer):
+                        if target != CLASS_OUTPUT or direct:
                             found.edges[source, target].extend(drop)
                     if study.outputs:
                         found.effects[source].extend(drops[CLASS_OUTPUT])
                 if study.outputs:
                     self._beside(study, layer, run, before[CLASS_OUTPUT], rng, found)
+        return found
+
+    def edge_drops(self, study: Study, edges: Collection[tuple[int, int]]) -> Drops:
+        """Switch off the sources of some edges and watch what their targets lose, and nothing else."""
+        found = Drops()
+        targets = pd.DataFrame(edges, columns=["source", "target"]).groupby("source")["target"].agg(set).to_dict()
+        layer_of = {number: layer for layer, groups in study.groups.items() for number in groups} | {
+            CLASS_OUTPUT: OUTPUT
+        }
+        order = [*self._lineage.parents]
+        for batch in self._strengths.pictures.batches(study.images):
+            run = _Run(self._strengths, study, batch)
+            before = self._before(study, run, found)
+            for layer in self._ordered(study):
+                sources = [source for source in study.groups[layer] if source in targets]
+                if sources:
+                    run.advance(layer)
+                for source in sources:
+                    watched = sorted({layer_of[target] for target in targets[source]}, key=order.index)
+                    drops = self._lost(run, before, layer, study.groups[layer][source], watched)
+                    for target in targets[source]:
+                        found.edges[source, target].extend(drops[target])
         return found
 
     def output_drop(
@@ -84,8 +109,8 @@ class Interventions:
         strengths: list[float] = []
         drops: list[float] = []
         layers = [name for name in self._lineage.parents if name in sets[0]]
-        for i, batch in enumerate(self._strengths.batches(study.images)):
-            own = sets[i * self._strengths.batch_size :][: len(batch)]
+        for i, batch in enumerate(self._strengths.pictures.batches(study.images)):
+            own = sets[i * self._strengths.pictures.batch_size :][: len(batch)]
             run = _Run(self._strengths, study, batch)
             before = run.strengths([OUTPUT])[CLASS_OUTPUT]
             run.advance(layers[0])
@@ -97,14 +122,28 @@ class Interventions:
     def _children(self, layer: str) -> list[str]:
         return [name for name, parents in self._lineage.parents.items() if layer in parents]
 
-    def _watched(self, study: Study) -> dict[str, list[str]]:
-        """For each layer with groups, in the order in which they run, the layers whose groups may lose something."""
-        watched = {}
-        for layer in self._lineage.parents:
-            if study.groups.get(layer):
-                targets = [name for name in self._children(layer) if study.groups.get(name)]
-                watched[layer] = [*targets, OUTPUT] if study.outputs else targets
-        return {layer: targets for layer, targets in watched.items() if targets}
+    def _ordered(self, study: Study) -> list[str]:
+        """The layers with groups, in the order in which they run."""
+        return [name for name in self._lineage.parents if study.groups.get(name)]
+
+    def _before(self, study: Study, run: "_Run", found: Drops) -> dict[int, Tensor]:
+        """The activation (B,) of all groups, and of the class, with nothing switched off."""
+        before = run.strengths(self._ordered(study) + ([OUTPUT] if study.outputs else []))
+        for target, strength in before.items():
+            found.strengths[target].extend(strength.tolist())
+        return before
+
+    def _lost(
+        self,
+        run: "_Run",
+        before: Mapping[int, Tensor],
+        layer: str,
+        channels: npt.NDArray[np.int64],
+        targets: Sequence[str],
+    ) -> dict[int, list[float]]:
+        """What each group of the target layers, and the class, loses on each image of a batch without some channels."""
+        after = run.strengths(targets, {layer: [channels] * run.count})
+        return {target: (before[target] - strength).tolist() for target, strength in after.items()}
 
     def _beside(
         self, study: Study, layer: str, run: "_Run", before: Tensor, rng: np.random.Generator, found: Drops
@@ -129,7 +168,7 @@ class _Run:
     """The network on one batch, with neurons switched off."""
 
     def __init__(self, strengths: Strengths, study: Study, batch: Tensor) -> None:
-        self._strengths, self._study, self._count = strengths, study, len(batch)
+        self._strengths, self._study, self.count = strengths, study, len(batch)
         self._replay = Replay(strengths.model, batch)
         self.advance = self._replay.advance
 
@@ -156,7 +195,7 @@ class _Run:
         return found
 
     def _without(self, layer: str, maps: Tensor, sets: Sequence[npt.NDArray[np.int64]]) -> Tensor:
-        off = torch.zeros(self._count, maps.shape[1], dtype=torch.bool)
+        off = torch.zeros(self.count, maps.shape[1], dtype=torch.bool)
         for image, channels in enumerate(sets):
             off[image, torch.from_numpy(channels)] = True
         return torch.where(off[:, :, None, None], self._strengths.means[layer], maps)

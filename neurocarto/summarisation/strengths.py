@@ -16,7 +16,7 @@ from torch import Tensor
 from neurocarto.extraction.hooks import layer_outputs
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
-from neurocarto.records import Extraction, layer_slices
+from neurocarto.records import Layer, layer_slices
 
 Groups = Mapping[str, Mapping[int, npt.NDArray[np.int64]]]
 """For each layer, the channels of its clusters, or of other groups of neurons, by number."""
@@ -32,27 +32,35 @@ class Study:
     outputs: list[int]
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Images as a network takes them. files: where each image, by its number, stands in the source."""
+
+    model: Model
+    source: ImageSet
+    files: npt.NDArray[np.int64]
+    batch_size: int
+
+    def batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
+        """Yield images, by their numbers, as the network's input."""
+        for begin in range(0, len(images), self.batch_size):
+            files = self.files[images[begin : begin + self.batch_size]]
+            yield self.model.inputs([self.source.open(file) for file in files.tolist()])
+
+
 class Strengths:
     """Measures how active groups of neurons are, against the mean maps of some images."""
 
     def __init__(
-        self,
-        model: Model,
-        extraction: Extraction,
-        images: ImageSet,
-        sampled: npt.NDArray[np.int64],
-        batch_size: int,
+        self, model: Model, layers: Sequence[Layer], reach: npt.NDArray[np.float32], pictures: "Pictures"
     ) -> None:
-        """Run the sampled images (rows of extraction.images) to learn every channel's mean map."""
-        self.model, self.batch_size = model, batch_size
-        self.layers = {layer.name: layer for layer in extraction.layers}
-        reach = torch.from_numpy(extraction.reach)
-        slices = layer_slices(extraction.layers)
+        """layers, reach (N,): as of an Extraction."""
+        self.model, self.pictures = model, pictures
+        self.layers = {layer.name: layer for layer in layers}
         # Constant neurons count as 0.
-        self._reach = {name: reach[own].masked_fill(reach[own] == 0, torch.inf) for name, own in slices.items()}
-        self._images = images
-        self._files = images.indices(extraction.images["path"])
-        self.means = self._learn_means(sampled)
+        bounds = torch.from_numpy(np.where(reach > 0, reach, np.float32(np.inf)))
+        self._reach = {name: bounds[own] for name, own in layer_slices(layers).items()}
+        self.means: dict[str, Tensor] = {}
 
     def living(self, layer: str) -> npt.NDArray[np.int64]:
         """Return the channels of a layer that are not constant."""
@@ -74,19 +82,14 @@ class Strengths:
         clamp = self.layers[name].clamp
         return maps if clamp is None else maps.clamp(*clamp)
 
-    def batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
-        """Yield images (rows of extraction.images) as the network's input."""
-        for begin in range(0, len(images), self.batch_size):
-            files = self._files[images[begin : begin + self.batch_size]]
-            yield self.model.inputs([self._images.open(file) for file in files.tolist()])
-
-    def _learn_means(self, images: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def learn_means(self, sampled: npt.NDArray[np.int64]) -> None:
+        """Run some images to learn every channel's mean map: the next of what is measured is against these."""
         sums: dict[str, Tensor] = {}
 
         def add(name: str, output: Tensor) -> None:
             sums[name] = sums.get(name, 0) + self.clamped(name, output).sum(0, dtype=torch.float64)
 
         with torch.inference_mode(), layer_outputs(self.model.module, self.layers.values(), add):
-            for batch in self.batches(images):
+            for batch in self.pictures.batches(sampled):
                 self.model.module(batch)
-        return {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
+        self.means = {name: (total / len(sampled)).to(torch.float32) for name, total in sums.items()}
