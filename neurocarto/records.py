@@ -233,6 +233,16 @@ SCHEMAS: dict[str, pa.Schema] = {
 }  # fmt: skip
 """Columns that every run has; tables may carry more behind them."""
 
+MEASURES = _schema(
+    layer=_string, cluster=_int32, measure=_string, value=_float32, low=_float32, high=_float32,
+    null=_float32, null_low=_float32, null_high=_float32, count=_int32,
+)  # fmt: skip
+"""What was measured of a run, a layer or a cluster: layer "" is the whole run, cluster -1 none.
+
+low, high: central 95 % bootstrap interval; null: the same for random groups of the same sizes and layer, null_low and
+null_high its central 95 %; count: draws or pairs behind it. NaN where there is none.
+"""
+
 LATER_SCHEMAS: dict[str, pa.Schema] = {
     "confusions": _schema(
         label=_string, prediction=_string, against=_string, sampled=_int32, others=_int32,

@@ -69,8 +69,8 @@ def influence(manifest: Manifest) -> str:
     else:
         how = (
             "It is measured by switching the source cluster off on a sample of the class's images: its neurons are "
-            "held at their mean maps, the network runs on, and what the target loses is its share. What the class's own "
-            "output loses is the cluster's **effect**, beside that of random neurons of the same layer."
+            "held at their mean maps, the network runs on, and what the target loses is its share. What the class's "
+            "own output loses is the cluster's **effect**, beside that of random neurons of the same layer."
         )
         if isinstance(agreement, dict):
             how += (
