@@ -60,7 +60,6 @@ SOURCES = """
 
 def influence(manifest: Manifest) -> str:
     """Return how this run's edges and effects were measured."""
-    agreement = manifest.influence.get("agreement")
     if "gradient" in str(manifest.influence.get("method", "")).lower():
         how = (
             "In this run it is estimated from gradients × activation over a sample of the images: a first-order "
@@ -72,11 +71,11 @@ def influence(manifest: Manifest) -> str:
             "held at their mean maps, the network runs on, and what the target loses is its share. What the class's "
             "own output loses is the cluster's **effect**, beside that of random neurons of the same layer."
         )
-        if isinstance(agreement, dict):
-            how += (
-                f" Estimates from gradients rank the edges alike: rank correlation {agreement.get('spearman')} over "
-                f"{agreement.get('edges')} of them."
-            )
+        match manifest.influence.get("agreement"):
+            case {"spearman": float(correlation), "edges": int(edges)}:
+                how += (
+                    f" Estimates from gradients rank {edges:,} of the edges alike (rank correlation {correlation:.2f})."
+                )
     return (
         "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the "
         f"class's output. {how} Solid lines excite, dashed lines inhibit."
