@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, important, layer_slices
-from neurocarto.summarisation.influence import share
+from neurocarto.summarisation.influence import rank_correlation, share
 from neurocarto.summarisation.interventions import RANDOM_SETS, Interventions
 from neurocarto.summarisation.strengths import Pictures, Strengths, Study
 
@@ -82,22 +81,21 @@ class Faithfulness:
 
         faithfulness: rank correlation of weight and drop over edges; strongest_decile: mean drop of the tenth of the
         edges with the largest weights, in the direction that the weight says, ÷ mean size of the drop of random pairs;
-        five_clusters: mean drop of a class's output without its most important clusters ÷ the same without random sets;
-        strongest_drop, five_drop: what these divide, the random ones as null. Intervals resample edges or classes.
+        five_clusters: mean drop of a class's output without its most important clusters ÷ mean size of its drop without
+        random sets; strongest_drop, five_drop: what these divide, the random ones as null. Intervals resample edges or
+        classes.
         """
         rng = np.random.default_rng(seed)
         edges = self.edges
-        rows = [("", "faithfulness", _bootstrap(edges[["weight", "drop"]].to_numpy(), _correlation, rng), len(edges))]
+        rows = [("", "faithfulness", _ranked(edges, rng), len(edges))]
         for layer, table in _parts(edges, "layer"):
-            rows.append(
-                (layer, "faithfulness", _bootstrap(table[["weight", "drop"]].to_numpy(), _correlation, rng), len(table))
-            )
+            rows.append((layer, "faithfulness", _ranked(table, rng), len(table)))
         strongest = edges.loc[self.random["edge"]]
         says = np.sign(strongest["weight"].to_numpy())
         pairs = np.column_stack([says * strongest["drop"].to_numpy(), self.random["drop"].abs().to_numpy()])
         rows.append(("", "strongest_decile", _bootstrap(pairs, _ratio, rng), len(pairs)))
         rows.append(("", "strongest_drop", _beside(pairs, rng), len(pairs)))
-        sets = self.ablations[["drop", "random"]].to_numpy()
+        sets = np.column_stack([self.ablations["drop"], self.ablations["random"].abs()])
         rows.append(("", "five_clusters", _bootstrap(sets, _ratio, rng), len(sets)))
         rows.append(("", "five_drop", _beside(sets, rng), len(sets)))
         columns = ["value", "low", "high", "null", "null_low", "null_high"]
@@ -276,8 +274,9 @@ def _parts(table: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame
         yield str(name), rows
 
 
-def _correlation(pairs: FloatArray) -> float:
-    return float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic) if len(np.unique(pairs[:, 0])) > 1 else np.nan
+def _ranked(edges: pd.DataFrame, rng: np.random.Generator) -> tuple[float, ...]:
+    """The rank correlation of weight and drop."""
+    return _bootstrap(edges[["weight", "drop"]].to_numpy(), lambda pairs: rank_correlation(*pairs.T), rng)
 
 
 def _ratio(pairs: FloatArray) -> float:
@@ -290,10 +289,11 @@ def _bootstrap(
 ) -> tuple[float, ...]:
     """A statistic of the rows of (n, 2), with its bootstrap interval."""
     if not len(pairs):
-        return np.nan, np.nan, np.nan
-    values = [statistic(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(_RESAMPLES)]
-    low, high = np.nanpercentile(values, _INTERVAL)
-    return statistic(pairs), float(low), float(high)
+        return (np.nan,) * 3
+    drawn = np.array([statistic(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(_RESAMPLES)])
+    drawn = drawn[~np.isnan(drawn)]  # samples of a single edge
+    low, high = np.percentile(drawn, _INTERVAL).tolist() if len(drawn) else (np.nan, np.nan)
+    return statistic(pairs), low, high
 
 
 def _beside(pairs: FloatArray, rng: np.random.Generator) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
-from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, Layer, important, layer_slices
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, FloatArray, Layer, important, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.gradients import estimate_drops
 from neurocarto.summarisation.importance import class_images
@@ -97,14 +97,14 @@ def measure_influence(
         effects.append(_effect_table(study.name, drops, settings.seed))
         advance(1)
     found = pd.concat(edges, ignore_index=True)
-    agreement = None
-    if settings.influence != "gradient":
-        measured = {name for name, table in found.groupby("class") if len(table) > 1}
-        agreement = _agreement(
-            found, strengths, lineage, [study for study in studies if study.name in measured], settings
-        )
-    note = f"{NOTES[settings.influence]}; {_MEASURE}"
-    return Influence(found, pd.concat(effects, ignore_index=True), settings.influence, note, agreement)
+    compared = [] if settings.influence == "gradient" else [s for s in studies if s.name in {*found["class"]}]
+    return Influence(
+        edges=found,
+        effects=pd.concat(effects, ignore_index=True),
+        method=settings.influence,
+        note=f"{NOTES[settings.influence]}; {_MEASURE}",
+        agreement=_agreement(found, strengths, lineage, compared, settings.seed),
+    )
 
 
 def edge_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
@@ -146,23 +146,25 @@ def _table(rows: list[tuple[Any, ...]], columns: dict[str, type]) -> pd.DataFram
 
 
 def _agreement(
-    edges: pd.DataFrame, strengths: Strengths, lineage: Lineage, studies: list[Study], settings: RunSettings
+    edges: pd.DataFrame, strengths: Strengths, lineage: Lineage, studies: list[Study], seed: int
 ) -> dict[str, object] | None:
-    """How well gradients rank the edges of a few classes, drawn at random, as interventions do."""
-    rng = np.random.default_rng(settings.seed)
-    chosen = [studies[i] for i in rng.permutation(len(studies))[:_COMPARED]]
-    tables = [edge_table(study.name, estimate_drops(strengths, lineage, study), settings.seed) for study in chosen]
-    if not tables:
+    """How well gradients rank the edges of a few studies, drawn at random, as interventions do."""
+    chosen = [studies[i] for i in np.random.default_rng(seed).permutation(len(studies))[:_COMPARED]]
+    if not chosen:
         return None
-    both = pd.concat(tables).merge(edges, on=["class", "source", "target"], suffixes=("_gradient", ""))
-    correlation = spearmanr(both["weight_gradient"], both["weight"]).statistic if len(both) > 2 else np.nan
-    if not np.isfinite(correlation):
+    estimated = pd.concat([edge_table(study.name, estimate_drops(strengths, lineage, study), seed) for study in chosen])
+    both = edges.merge(estimated, on=["class", "source", "target"], suffixes=("", "_estimated"))
+    correlation = rank_correlation(both["weight"].to_numpy(), both["weight_estimated"].to_numpy())
+    if np.isnan(correlation):
         return None
-    return {
-        "spearman": round(float(correlation), 3),
-        "edges": len(both),
-        "classes": sorted(study.name for study in chosen),
-    }
+    return {"spearman": round(correlation, 3), "edges": len(both), "classes": sorted(study.name for study in chosen)}
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's correlation; NaN where one of the two does not vary."""
+    if min(len(np.unique(first)), len(np.unique(second))) < 2:
+        return np.nan
+    return float(spearmanr(first, second).statistic)
 
 
 def _studies(
