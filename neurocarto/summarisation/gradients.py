@@ -12,7 +12,7 @@ from torch import Tensor
 from neurocarto.extraction.lineage import OUTPUT, Lineage, follow
 from neurocarto.records import CLASS_OUTPUT
 from neurocarto.summarisation.interventions import Drops
-from neurocarto.summarisation.strengths import Strengths, Study
+from neurocarto.summarisation.strengths import Strengths, Study, class_output
 
 
 def estimate_drops(strengths: Strengths, lineage: Lineage, study: Study) -> Drops:
@@ -29,7 +29,7 @@ def estimate_drops(strengths: Strengths, lineage: Lineage, study: Study) -> Drop
             for target, channels in study.groups.get(name, {}).items():
                 yield target, strengths.cluster(maps, name, channels)
         elif study.outputs:
-            yield CLASS_OUTPUT, strengths.output(output, study.outputs)
+            yield CLASS_OUTPUT, class_output(output, study.outputs)
 
     def visit(name: str, output: Tensor, before: Mapping[str, Tensor]) -> None:
         sources = {layer: activations for layer, activations in before.items() if study.groups.get(layer)}

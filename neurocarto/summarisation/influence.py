@@ -32,7 +32,7 @@ NOTES = {
 }
 _MEASURE = (
     "mean maps over the sampled images; a target's activation is what lies above rest in the mean over the map, the "
-    "class's own output its logit above the mean logit"
+    "class's own output its logit above the mean logit (of several outputs, the logarithm of their mean exponential)"
 )
 _COMPARED = 3
 """Classes on which gradients are compared with interventions."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from neurocarto.extraction.lineage import OUTPUT, Lineage
 from neurocarto.extraction.replay import Replay
 from neurocarto.records import CLASS_OUTPUT
-from neurocarto.summarisation.strengths import Strengths, Study
+from neurocarto.summarisation.strengths import Strengths, Study, class_output
 
 RANDOM_SETS = 10
 """At least so many random sets of neurons stand beside each cluster."""
@@ -191,7 +191,7 @@ class _Run:
         layers = [layer for name, layer in self._strengths.layers.items() if name in off or name in targets]
         logits = self._replay.run(layers, visit, targets[-1])
         if logits is not None:
-            found[CLASS_OUTPUT] = self._strengths.output(logits, self._study.outputs)
+            found[CLASS_OUTPUT] = class_output(logits, self._study.outputs)
         return found
 
     def _without(self, layer: str, maps: Tensor, sets: Sequence[npt.NDArray[np.int64]]) -> Tensor:

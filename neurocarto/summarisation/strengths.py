@@ -2,11 +2,12 @@
 
 A cluster's activation is here the mean over the map of how far each channel lies above rest, relative to how far
 its maximum does. At rest a channel is zero; one of a signed layer, whose values would cancel, is at its mean map.
-The class's own output is its logit above the mean of all logits. Mean maps are over the sampled images.
+The class's own output: see class_output. Mean maps are over the sampled images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -73,10 +74,6 @@ class Strengths:
         above = own - self.means[layer][members] if self.layers[layer].signed else own
         return (above.clamp(min=0).mean((2, 3)) / self._reach[layer][members]).mean(1)
 
-    def output(self, logits: Tensor, outputs: Sequence[int]) -> Tensor:
-        """Return how far (B,) the outputs that mean a class lie above the mean of all, from logits (B, outputs)."""
-        return logits[:, list(outputs)].mean(1) - logits.mean(1)
-
     def clamped(self, name: str, maps: Tensor) -> Tensor:
         """Return a layer's maps as the network sees them behind its clamp."""
         clamp = self.layers[name].clamp
@@ -93,3 +90,13 @@ class Strengths:
             for batch in self.pictures.batches(sampled):
                 self.model.module(batch)
         self.means = {name: (total / len(sampled)).to(torch.float32) for name, total in sums.items()}
+
+
+def class_output(logits: Tensor, outputs: Sequence[int]) -> Tensor:
+    """Return a class's own output (B,) from logits (B, outputs): how far it lies above the mean of all logits.
+
+    Of several outputs that mean the class, the logarithm of their mean exponential, which follows the one that fires:
+    their mean would rise when a dog's breed is forgotten, because all other breeds become likelier.
+    """
+    own = logits[:, list(outputs)]
+    return own.logsumexp(1) - log(len(outputs)) - logits.mean(1)
