@@ -18,7 +18,8 @@ import torch
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
-from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, important, layer_slices
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, important, layer_slices, reach
+from neurocarto.runs.store import Run
 from neurocarto.summarisation.influence import rank_correlation, share
 from neurocarto.summarisation.interventions import RANDOM_SETS, Interventions
 from neurocarto.summarisation.strengths import Pictures, Strengths, Study
@@ -45,6 +46,22 @@ class Claims:
     importance: pd.DataFrame
     edges: pd.DataFrame
     rate: float
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Claims":
+        """Read what a run says."""
+        layers, neurons = run.manifest.layers, run.neurons
+        signed = np.repeat([layer.signed for layer in layers], [layer.channels for layer in layers])
+        rest = np.where(signed, neurons["mean_activation"], 0).astype(np.float32)
+        return cls(
+            layers=layers,
+            reach=reach(neurons["max_activation"].to_numpy(np.float32), rest),
+            cluster=neurons["cluster"].to_numpy(np.int32),
+            classes=run.classes,
+            importance=run.importance,
+            edges=run.influence,
+            rate=float(run.manifest.settings.get("false_discovery_rate", 0.05)),
+        )
 
     def channels(self, cluster: int) -> tuple[str, npt.NDArray[np.int64]]:
         """Return a cluster's layer and its channels there."""

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from synthetic import write_synthetic_run
 from torch import Tensor, nn
 
 from neurocarto.engine.local import extract
@@ -18,6 +19,7 @@ from neurocarto.extraction.models import Model
 from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.quality.faithfulness import Claims, Faithfulness, measure_faithfulness
 from neurocarto.records import MEASURES
+from neurocarto.runs.store import Run
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.influence import measure_influence
 
@@ -154,3 +156,11 @@ def test_a_run_without_edges_has_no_measures(
 ) -> None:
     nothing = replace(claims, edges=claims.edges[:0], importance=claims.importance[:0])
     assert measure_faithfulness(network, unseen, nothing, lineage).measures().empty
+
+
+def test_a_runs_claims_are_read_from_its_folder(tmp_path: Path) -> None:
+    run = Run(write_synthetic_run(tmp_path / "run"))
+    claims = Claims.of_run(run)
+    assert claims.channels(12) == ("block1", pytest.approx(np.arange(12, 16)))
+    assert claims.reach == pytest.approx(run.neurons["max_activation"].to_numpy())
+    assert len(claims.edges) == len(run.influence)
