@@ -352,13 +352,13 @@ class _Work:
 
     @cached_property
     def influence(self) -> Parts:
-        """edges: the influence of clusters on each other; method, note: how it was found."""
+        """edges: the influence of clusters on each other; effects: what classes lose without them; how it was found."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
             from neurocarto.extraction.lineage import Lineage
             from neurocarto.summarisation import influence
 
-            edges = influence.measure_influence(
+            found = influence.measure_influence(
                 self.network,
                 self.images,
                 self.extraction,
@@ -370,7 +370,7 @@ class _Work:
                 settings,
                 advance,
             )
-            return {"edges": edges, "method": influence.METHOD, "note": influence.NOTE}
+            return vars(found)
 
         return self.stage("influence", compute, len(self.importance["classes"]) + 1, "class")
 
@@ -409,7 +409,7 @@ class _Work:
             packages={name: version(name) for name in PACKAGES},
             seconds=self.progress.seconds,
             snapshots=SNAPSHOT_FRACTIONS,
-            influence={name: self.influence[name] for name in ("method", "note")},
+            influence={name: self.influence[name] for name in ("method", "note", "agreement")},
             extra={"algorithms": {name: stage.version for name, stage in STAGES.items()}},
         )
 
@@ -439,7 +439,7 @@ def _write(work: _Work, out: Path) -> None:
         "clusters": clusters["table"].join(work.labels),
         "neurons": _neuron_table(extraction, clusters["cluster"], work.projection[-1]),
         "classes": importance["classes"],
-        "importance": importance["scores"],
+        "importance": _with_effects(importance["scores"], work.influence["effects"]),
         "influence": work.influence["edges"],
         "confusions": work.confusions,
     }
@@ -468,6 +468,12 @@ def _neuron_table(
             "active_fraction": extraction.active_fraction,
         }
     )
+
+
+def _with_effects(scores: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """Importance with the effects that were measured; they are missing elsewhere."""
+    measured = effects.astype({name: np.float32 for name in effects.columns[2:]})
+    return scores.drop(columns="effect").merge(measured, on=["class", "cluster"], how="left", validate="1:1")
 
 
 def _class_means(extraction: Extraction, classes: pd.DataFrame) -> npt.NDArray[np.float32]:

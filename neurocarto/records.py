@@ -155,8 +155,7 @@ class Extraction:
     @property
     def reach(self) -> npt.NDArray[np.float32]:
         """How far each neuron's strongest activation lies above its rest (N,); 0 for constant neurons."""
-        reach = self.maximum - self.rest
-        return np.where(reach > LEAST_REACH * np.abs(self.maximum), reach, np.float32(0))
+        return reach(self.maximum, self.rest)
 
     def parts(self) -> dict[str, Any]:
         """Return everything as arrays, tables and JSON; from_parts makes an equal extraction of them."""
@@ -190,6 +189,12 @@ class Extraction:
             class_means=dict(zip(map(tuple, parts["classes"]), parts["class_means"], strict=True)),
             **{name: parts[name] for name in _ARRAYS},
         )
+
+
+def reach(maximum: npt.NDArray[np.float32], rest: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return how far neurons' strongest activations lie above their rest; 0 for constant neurons."""
+    above = maximum - rest
+    return np.where(above > LEAST_REACH * np.abs(maximum), above, np.float32(0))
 
 
 def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataFrame:

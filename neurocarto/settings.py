@@ -70,8 +70,9 @@ class RunSettings:
     label_permutations: int = _knob(200, 20, 10_000, "shufflings of the class labels behind a q-value")
     false_discovery_rate: float = _knob(0.05, 0.0001, 0.5, "share of false finds allowed among important clusters")
 
-    # Influence of clusters on each other.
-    influence_images: int = _knob(8, 2, 10_000, "images per class that influence is measured on")
+    # Influence of clusters on each other, and their effect on a class's output.
+    influence: str = _choice(("intervention", "gradient"), "clusters switched off, or estimated from gradients: faster")
+    influence_images: int = _knob(16, 2, 10_000, "images per class that influence and effect are measured on")
     influence_clusters: int = _knob(8, 1, 1000, "most important clusters per class and layer that edges connect")
 
     def __post_init__(self) -> None:

@@ -70,8 +70,8 @@ STAGES = {
     "confusions": Stage(1, ("label_permutations",), after=("importance",)),
     "labels": Stage(1, after=("extraction", "clusters")),
     "influence": Stage(
-        2,
-        ("batch_size", "false_discovery_rate", "influence_images", "influence_clusters"),
+        3,
+        ("batch_size", "false_discovery_rate", "influence", "influence_images", "influence_clusters"),
         after=("lineage", "importance"),
     ),
     "previews": Stage(1, after=("examples",)),

@@ -139,7 +139,6 @@ def write_synthetic_run(
                     "score": score,
                     "q_value": np.where(score > 0.7, 0.01, 0.6),
                     "rank": (-score).argsort().argsort(),
-                    "effect": np.nan,
                 }
             ).sort_values("rank")
         )
@@ -179,7 +178,7 @@ def write_synthetic_run(
             "images": image_table,
             "classes": class_table,
             "clusters": cluster_table,
-            "importance": pd.concat(importance),
+            "importance": _with_effects(pd.concat(importance), class_table, np.random.default_rng([seed, 2])),
             "influence": pd.DataFrame(edges, columns=["class", "source", "target", "weight", "low", "high"]),
             "confusions": _confusions(image_table, class_table, ids, np.random.default_rng([seed, 1])),
         },
@@ -240,6 +239,16 @@ def write_scores(run: Path, judge: str, table: pd.DataFrame) -> None:
     info = {"judge": judge, "model": judge, "images": "the run's halves", "draws": 1000, "seed": 0,
             "created": "2026-01-02T00:00:00+00:00", "seconds": 12.0, "pictures": "previews", "notes": []}  # fmt: skip
     (folder / f"{slug}.json").write_text(json.dumps(info), encoding="utf-8")
+
+
+def _with_effects(importance: pd.DataFrame, classes: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """What each class with an output loses without its important clusters: more than without random sets."""
+    with_output = classes.loc[classes["outputs"].str.len() > 0, "class"]
+    measured = ((importance["score"] > 0.7) & importance["class"].isin(with_output)).to_numpy()
+    for name, size in {"effect": 0.2, "effect_null": 0.01}.items():
+        value = np.where(measured, rng.uniform(0.5, 1, len(importance)) * size, np.nan)
+        importance = importance.assign(**{name: value, f"{name}_low": value * 0.9, f"{name}_high": value * 1.1})
+    return importance
 
 
 def _confusions(

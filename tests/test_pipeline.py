@@ -84,7 +84,8 @@ class TestManifest:
         assert manifest.extra["algorithms"] == {name: stage.version for name, stage in STAGES.items()}
         assert datetime.fromisoformat(manifest.created).utcoffset().total_seconds() == 0
         assert manifest.snapshots == SNAPSHOT_FRACTIONS
-        assert "gradient" in manifest.influence["method"]
+        assert (manifest.influence["method"], SMALL.influence) == ("intervention", "intervention")
+        assert {"note", "agreement"} <= set(manifest.influence)
         assert set(manifest.packages) == set(PACKAGES)
         assert all(version[0].isdigit() for version in manifest.packages.values())
 

@@ -45,7 +45,7 @@ LIMITS = """
 ### What it cannot tell
 
 - A label says which images excite a cluster, not what in them does. Look at the patches.
-- Important means: tells the class's images apart. Whether the network *uses* it is what influence estimates.
+- Important means: tells the class's images apart. Whether the network *uses* it is what its effect says.
 - Everything is relative to the images of the run. What is not in them cannot be found; a neuron that never fired on
   them may detect something that they do not show.
 - A neuron may respond to several unrelated things; its strongest patches show the loudest of them.
@@ -64,14 +64,23 @@ SOURCES = """
 
 
 def influence(manifest: Manifest) -> str:
-    """Return how this run's edges were measured."""
+    """Return how this run's edges and effects were measured."""
     if "gradient" in str(manifest.influence.get("method", "")).lower():
         how = (
             "In this run it is estimated from gradients × activation over a sample of the images: a first-order "
-            "stand-in for switching the source cluster off, not a measured intervention."
+            "stand-in for switching the source cluster off, not a measured intervention. Effects were not measured."
         )
     else:
-        how = "It is measured by replacing the source cluster's activation by its mean and watching the target's."
+        how = (
+            "It is measured by switching the source cluster off on a sample of the class's images: its neurons are "
+            "held at their mean maps, the network runs on, and what the target loses is its share. What the class's "
+            "own output loses is the cluster's **effect**, beside that of random neurons of the same layer."
+        )
+        match manifest.influence.get("agreement"):
+            case {"spearman": float(correlation), "edges": int(edges)}:
+                how += (
+                    f" Estimates from gradients rank {edges:,} of the edges alike (rank correlation {correlation:.2f})."
+                )
     return (
         "**Influence.** How much a cluster's activation moves clusters of a layer that builds on it, or the "
         f"class's output. {how} Solid lines excite, dashed lines inhibit."

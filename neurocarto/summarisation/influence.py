@@ -1,51 +1,62 @@
-"""How clusters build on each other, layer by layer, up to a class.
+"""How clusters build on each other, layer by layer, up to a class, and what the class loses without them.
 
-The weight of an edge estimates how much of the target's activation would be lost if the source's channels
-were replaced by their mean maps: to first order the gradient of the target with respect to the source's
-channels, times the channels' distance from their means ("gradient × activation"), relative to the
-target's activation. It is negative where the source inhibits. The manifest says that it is an estimate.
-A cluster's activation is here the mean over the map of how far each channel lies above rest, relative to how far
-its maximum does. At rest a channel is zero; one of a signed layer, whose values would cancel, is at its mean map.
-Only what lies above rest counts, so the weight says how much of that would be lost. The class's own output is its
-logit above the mean of all logits; mean maps are over the sampled images.
+The weight of an edge is the signed share of the target's activation that is lost when the source's channels are
+replaced by their mean maps: total loss ÷ total activation over the class's sampled images. It is negative where the
+source inhibits. The effect of a cluster is the same share of the class's own output. What activation means here:
+summarisation/strengths.py. Both are found by interventions, or weights are estimated from gradients alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
+from scipy.stats import spearmanr
 
-from neurocarto.extraction.hooks import inside_clamp, layer_outputs
 from neurocarto.extraction.images import ImageSet
-from neurocarto.extraction.lineage import OUTPUT, Lineage, follow
+from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
-from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, important, layer_slices
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, FloatArray, Layer, important, layer_slices
 from neurocarto.settings import RunSettings
+from neurocarto.summarisation.gradients import estimate_drops
 from neurocarto.summarisation.importance import class_images
+from neurocarto.summarisation.interventions import Drops, Interventions
+from neurocarto.summarisation.strengths import Groups, Pictures, Strengths, Study
 
-METHOD = "gradient"
-NOTE = (
-    "an estimate to first order, not an intervention: gradient x activation against the mean maps of the sampled "
-    "images; a target's activation is what lies above rest in the mean over the map, the class's own output its "
-    "logit above the mean logit"
+NOTES = {
+    "intervention": "measured: the source's channels were replaced by their mean maps and the network run on",
+    "gradient": "an estimate to first order, not an intervention: gradient x activation against the mean maps",
+}
+_MEASURE = (
+    "mean maps over the sampled images; a target's activation is what lies above rest in the mean over the map, the "
+    "class's own output its logit above the mean logit (of several outputs, the logarithm of their mean exponential)"
 )
+_COMPARED = 3
+"""Classes on which gradients are compared with interventions."""
 _RESAMPLES = 200
 _INTERVAL = (2.5, 97.5)
-_COLUMNS = ["class", "source", "target", "weight", "low", "high"]
+_EDGE = ["weight", "low", "high"]
+_EFFECT = ["effect", "effect_low", "effect_high", "effect_null", "effect_null_low", "effect_null_high"]
 
 
 @dataclass(frozen=True)
-class _Study:
-    """One class (or all images): its clusters per layer, its images, the outputs that mean it."""
+class Influence:
+    """What was found: edges (class, source, target, weight, low, high) and effects, and how.
 
-    name: str
-    clusters: Mapping[str, list[int]]
-    images: npt.NDArray[np.int64]
-    outputs: list[int]
+    effects: class, cluster, effect, its interval, and the same of random sets of as many neurons of the cluster's
+    layer (effect_null…); only of classes that the network has an output for, and empty where gradients stand in.
+    agreement: the rank correlation (spearman) of gradients with interventions over the edges of some classes,
+    None where it was not measured.
+    """
+
+    edges: pd.DataFrame
+    effects: pd.DataFrame
+    method: str
+    note: str
+    agreement: dict[str, object] | None
 
 
 def measure_influence(
@@ -59,157 +70,143 @@ def measure_influence(
     importance: pd.DataFrame,
     settings: RunSettings,
     advance: Callable[[int], object],
-) -> pd.DataFrame:
-    """Estimate the influence between clusters of successive layers (lineage), for each class and all images.
+) -> Influence:
+    """Measure the influence between clusters of successive layers (lineage), for each class and all images.
 
     Per class, edges join its most important clusters (all images: those most important for any class),
     on a seeded sample of its images; clusters of the layers that the network's output builds on directly
-    also have edges to the class's own outputs (target -1) where it has any. low and high bound the central
+    also have edges to the class's own outputs (target -1) where it has any. Intervals are the central
     95 % of bootstrap resamples of the images. advance is called once per class.
 
-    Time: for each class influence_images forward passes, each with one backward pass through one layer per
-    target cluster. Memory: see follow. Returns class, source, target, weight, low, high.
+    Time and memory: see Interventions.drops and estimate_drops.
     """
     torch.set_num_threads(settings.threads)
-    studies = _studies(model, extraction, clusters, classes, importance, settings)
+    studies = _studies(model, extraction, cluster, clusters, classes, importance, settings)
     sampled = np.unique(np.concatenate([study.images for study in studies]))
-    tracer = _Tracer(model, extraction, lineage, images, cluster, settings)
-    tracer.learn_means(sampled)
-    rows: list[tuple[str, int, int, float, float, float]] = []
-    for study in studies:
-        drops, strengths = tracer.drops(study)
-        for (source, target), drop in drops.items():
-            bounds = _relative(np.array(drop), np.array(strengths[target]), settings.seed)
-            if bounds is not None:
-                rows.append((study.name, source, target, *bounds))
+    pictures = Pictures(model, images, images.indices(extraction.images["path"]), settings.batch_size)
+    strengths = Strengths(model, extraction.layers, extraction.reach, pictures)
+    strengths.learn_means(sampled)
+    interventions = Interventions(strengths, lineage)
+    edges, effects = [], []
+    for i, study in enumerate(studies):
+        if settings.influence == "gradient":
+            drops = estimate_drops(strengths, lineage, study)
+        else:
+            drops = interventions.drops(study, np.random.default_rng([settings.seed, i]))
+        edges.append(edge_table(study.name, drops, settings.seed))
+        effects.append(_effect_table(study.name, drops, settings.seed))
         advance(1)
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    found = pd.concat(edges, ignore_index=True)
+    compared = [] if settings.influence == "gradient" else [s for s in studies if s.name in {*found["class"]}]
+    return Influence(
+        edges=found,
+        effects=pd.concat(effects, ignore_index=True),
+        method=settings.influence,
+        note=f"{NOTES[settings.influence]}; {_MEASURE}",
+        agreement=_agreement(found, strengths, lineage, compared, settings.seed),
+    )
+
+
+def edge_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
+    """Return the edges (class, source, target, weight, low, high) of what was lost on a class's images."""
+    rows = []
+    for (source, target), drop in drops.edges.items():
+        bounds = share(drop, drops.strengths[target], seed)
+        if bounds is not None:
+            rows.append((name, source, target, *bounds))
+    return _table(rows, {"class": str, "source": int, "target": int} | dict.fromkeys(_EDGE, float))
+
+
+def share(drop: Sequence[float], strength: Sequence[float], seed: int) -> tuple[float, float, float] | None:
+    """Total drop ÷ total strength over images, with its bootstrap interval; None without strength."""
+    lost, whole = np.asarray(drop), np.asarray(strength)
+    if whole.sum() <= 1e-9:
+        return None
+    draws = np.random.default_rng(seed).multinomial(len(lost), np.full(len(lost), 1 / len(lost)), _RESAMPLES)
+    totals = draws @ whole
+    ratios = (draws @ lost)[totals > 0] / totals[totals > 0]
+    low, high = np.percentile(ratios, _INTERVAL)
+    return float(lost.sum() / whole.sum()), float(low), float(high)
+
+
+def _effect_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
+    rows = []
+    for source, drop in drops.effects.items():
+        own = share(drop, drops.strengths[CLASS_OUTPUT], seed)
+        beside = share(drops.random[source], drops.strengths[CLASS_OUTPUT], seed)
+        if own is not None and beside is not None:
+            rows.append((name, source, *own, *beside))
+    return _table(rows, {"class": str, "cluster": int} | dict.fromkeys(_EFFECT, float))
+
+
+def _table(rows: list[tuple[Any, ...]], columns: dict[str, type]) -> pd.DataFrame:
+    """Rows with their types, also where there are none."""
+    numbers = {name: kind for name, kind in columns.items() if kind is not str}
+    return pd.DataFrame(rows, columns=[*columns]).astype(numbers)
+
+
+def _agreement(
+    edges: pd.DataFrame, strengths: Strengths, lineage: Lineage, studies: list[Study], seed: int
+) -> dict[str, object] | None:
+    """How well gradients rank the edges of a few studies, drawn at random, as interventions do."""
+    chosen = [studies[i] for i in np.random.default_rng(seed).permutation(len(studies))[:_COMPARED]]
+    if not chosen:
+        return None
+    estimated = pd.concat([edge_table(study.name, estimate_drops(strengths, lineage, study), seed) for study in chosen])
+    both = edges.merge(estimated, on=["class", "source", "target"], suffixes=("", "_estimated"))
+    correlation = rank_correlation(both["weight"].to_numpy(), both["weight_estimated"].to_numpy())
+    if np.isnan(correlation):
+        return None
+    return {"spearman": round(correlation, 3), "edges": len(both), "classes": sorted(study.name for study in chosen)}
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's correlation; NaN where one of the two does not vary."""
+    if min(len(np.unique(first)), len(np.unique(second))) < 2:
+        return np.nan
+    return float(spearmanr(first, second).statistic)
 
 
 def _studies(
     model: Model,
     extraction: Extraction,
+    cluster: npt.NDArray[np.int32],
     clusters: pd.DataFrame,
     classes: pd.DataFrame,
     importance: pd.DataFrame,
     settings: RunSettings,
-) -> list[_Study]:
+) -> list[Study]:
+    def groups(ranked: pd.DataFrame) -> Groups:
+        return members(_strongest(ranked, settings.influence_clusters), cluster, extraction.layers)
+
     rng = np.random.default_rng(settings.seed)
     ranked = important(importance, settings.false_discovery_rate).merge(clusters[["cluster", "layer"]], on="cluster")
     studies = []
     for row in classes.to_dict("records"):
         own = class_images(extraction.images, row["class"], row["kind"], model.categories)
         chosen = np.sort(rng.permutation(own)[: settings.influence_images])
-        nodes = _strongest(ranked[ranked["class"] == row["class"]], settings.influence_clusters)
-        studies.append(_Study(row["class"], nodes, chosen, list(row["outputs"])))
+        studies.append(
+            Study(row["class"], groups(ranked[ranked["class"] == row["class"]]), chosen, list(row["outputs"]))
+        )
     best = ranked.sort_values("score", ascending=False, kind="stable").drop_duplicates("cluster")
     if best.empty:
         best = clusters.assign(score=clusters["size"])
     count = min(len(extraction.images), 4 * settings.influence_images)
     everywhere = np.sort(rng.permutation(len(extraction.images))[:count])
-    return [_Study(ALL_IMAGES, _strongest(best, settings.influence_clusters), everywhere, []), *studies]
+    return [Study(ALL_IMAGES, groups(best), everywhere, []), *studies]
+
+
+def members(
+    chosen: Mapping[str, Sequence[int]], cluster: npt.NDArray[np.int32], layers: Sequence[Layer]
+) -> dict[str, dict[int, npt.NDArray[np.int64]]]:
+    """Return the channels of some clusters of each layer; cluster: every neuron's."""
+    slices = layer_slices(layers)
+    return {
+        layer: {number: np.flatnonzero(cluster[slices[layer]] == number) for number in numbers}
+        for layer, numbers in chosen.items()
+    }
 
 
 def _strongest(ranked: pd.DataFrame, count: int) -> dict[str, list[int]]:
     ordered = ranked.sort_values(["score", "cluster"], ascending=[False, True])
     return {str(layer): sorted(group["cluster"].head(count)) for layer, group in ordered.groupby("layer")}
-
-
-class _Tracer:
-    """Runs the network on some images and traces what its clusters owe to each other."""
-
-    def __init__(
-        self,
-        model: Model,
-        extraction: Extraction,
-        lineage: Lineage,
-        images: ImageSet,
-        cluster: npt.NDArray[np.int32],
-        settings: RunSettings,
-    ) -> None:
-        self._model = model
-        self._layers = {layer.name: layer for layer in extraction.layers}
-        self._slices = layer_slices(extraction.layers)
-        self._cluster = torch.from_numpy(cluster)
-        reach = torch.from_numpy(extraction.reach)
-        self._reach = reach.masked_fill(reach == 0, torch.inf)  # constant neurons count as 0
-        self._lineage = lineage
-        self._images = images
-        self._files = images.indices(extraction.images["path"])
-        self._batch_size = settings.batch_size
-        self._means: dict[str, Tensor] = {}
-
-    def learn_means(self, images: npt.NDArray[np.int64]) -> None:
-        """Average every channel's activation map over some images."""
-        sums: dict[str, Tensor] = {}
-
-        def add(name: str, output: Tensor) -> None:
-            sums[name] = sums.get(name, 0) + self._clamped(name, output).sum(0, dtype=torch.float64)
-
-        with torch.inference_mode(), layer_outputs(self._model.module, self._layers.values(), add):
-            for batch in self._batches(images):
-                self._model.module(batch)
-        self._means = {name: (total / len(images)).to(torch.float32) for name, total in sums.items()}
-
-    def drops(self, study: _Study) -> tuple[dict[tuple[int, int], list[float]], dict[int, list[float]]]:
-        """Return each edge's estimated drop of its target, and each target's activation, per image."""
-        drops: dict[tuple[int, int], list[float]] = {}
-        strengths: dict[int, list[float]] = {}
-
-        def collect(target: int, strength: Tensor, sources: Mapping[str, Tensor]) -> None:
-            gradients = torch.autograd.grad(strength.sum(), [*sources.values()], retain_graph=True)
-            strengths.setdefault(target, []).extend(strength.tolist())
-            for (layer, activations), gradient in zip(sources.items(), gradients, strict=True):
-                drop = (gradient * (activations.detach() - self._means[layer])).sum((2, 3))  # (B, C)
-                for source, members in self._members(study, layer).items():
-                    drops.setdefault((source, target), []).extend(drop[:, members].sum(1).tolist())
-
-        def visit(name: str, output: Tensor, before: Mapping[str, Tensor]) -> None:
-            sources = {layer: activations for layer, activations in before.items() if study.clusters.get(layer)}
-            for target, strength in self._strengths(study, name, output) if sources else ():
-                collect(target, strength, sources)
-
-        for batch in self._batches(study.images) if study.clusters else ():
-            follow(self._model, [*self._layers.values()], self._lineage, batch, visit)
-        return drops, strengths
-
-    def _strengths(self, study: _Study, name: str, output: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """The activation (B,) of each target in a layer, or of the class where the layer is the network's output."""
-        if name != OUTPUT:
-            activations = self._clamped(name, output)
-            for target, members in self._members(study, name).items():
-                yield target, self._strength(activations, name, members)
-        elif study.outputs:
-            yield CLASS_OUTPUT, output[:, study.outputs].mean(1) - output.mean(1)
-
-    def _strength(self, activations: Tensor, layer: str, members: Tensor) -> Tensor:
-        """A cluster's activation (B,): what lies above rest, in the mean over the map and relative to its maximum."""
-        own = activations[:, members]
-        above = own - self._means[layer][members] if self._layers[layer].signed else own
-        return (above.clamp(min=0).mean((2, 3)) / self._reach[self._slices[layer]][members]).mean(1)
-
-    def _members(self, study: _Study, layer: str) -> dict[int, Tensor]:
-        """The channels of each of the study's clusters in a layer."""
-        cluster = self._cluster[self._slices[layer]]
-        return {number: (cluster == number).nonzero().flatten() for number in study.clusters.get(layer, [])}
-
-    def _clamped(self, name: str, output: Tensor) -> Tensor:
-        return inside_clamp(output, self._layers[name].clamp)
-
-    def _batches(self, images: npt.NDArray[np.int64]) -> Iterator[Tensor]:
-        for begin in range(0, len(images), self._batch_size):
-            files = self._files[images[begin : begin + self._batch_size]]
-            yield self._model.inputs([self._images.open(file) for file in files.tolist()])
-
-
-def _relative(
-    drop: npt.NDArray[np.float64], strength: npt.NDArray[np.float64], seed: int
-) -> tuple[float, float, float] | None:
-    """Total drop ÷ total strength over images (n,), with its bootstrap interval; None without strength."""
-    if strength.sum() <= 1e-9:
-        return None
-    draws = np.random.default_rng(seed).multinomial(len(drop), np.full(len(drop), 1 / len(drop)), _RESAMPLES)
-    totals = draws @ strength
-    ratios = (draws @ drop)[totals > 0] / totals[totals > 0]
-    low, high = np.percentile(ratios, _INTERVAL)
-    return float(drop.sum() / strength.sum()), float(low), float(high)

@@ -1,7 +1,8 @@
 """What is known of one neuron or cluster beyond its patches, as HTML: relations that one can walk along."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -44,10 +45,11 @@ class Inspector:
         return f'<div class="nc-parts">{driven}{near}</div>'
 
     def cluster(self, cluster: int) -> str:
-        """Return a cluster's influences in and out, and the classes that need it."""
+        """Return what the class loses without a cluster, its influences in and out, and the classes that need it."""
         edges, where = self._edges(cluster)
         into, out = edges[edges["target"] == cluster], edges[edges["source"] == cluster]
         parts = [
+            self._matters(cluster),
             _part(f"Built from ({len(into):,})", f"Clusters that drive it, {where}.", self._flows(into, "source")),
             _part(f"Feeds ({len(out):,})", f"What it drives, {where}.", self._flows(out, "target")),
             self._needed(cluster),
@@ -73,6 +75,35 @@ class Inspector:
         where = f"on images of {escape(class_)}" if class_ else "over all images"
         return edges.loc[edges["weight"].abs().sort_values(ascending=False, kind="stable").index], where
 
+    def _matters(self, cluster: int) -> str:
+        """What the selected class's output loses without a cluster, beside random sets of neurons."""
+        measured = self._lookup.effect(self._class, cluster) if self._class else {}
+        how = "Its neurons were switched off (held at their mean maps) on images of the class, and the network run on."
+        body = self._loss(cluster, measured) if "effect" in measured else _none(escape(self._unmeasured()))
+        return _part("Does it matter?", how, body)
+
+    def _loss(self, cluster: int, measured: Mapping[str, float]) -> str:
+        lookup = self._lookup
+        size, layer = len(lookup.members(cluster)), escape(lookup.layers[lookup.cluster_layer[cluster]])
+        text = f"Without it, the output of <strong>{escape(self._class)}</strong> {_falls(measured, 'effect')}"
+        if "effect_null" not in measured:
+            return f"<p>{text}. Random neurons were not measured beside it.</p>"
+        text += f"; without {size:,} random neurons of {layer}, it {_falls(measured, 'effect_null')}."
+        low, high = measured.get("effect_low", nan), measured.get("effect_high", nan)
+        if low > measured.get("effect_null_high", nan):
+            return f"<p>{text} More than chance.</p>"
+        against = high < measured.get("effect_null_low", nan)
+        return f"<p>{text} {'It holds the class back.' if against and high < 0 else 'No more than chance.'}</p>"
+
+    def _unmeasured(self) -> str:
+        if not self._class:
+            return "Choose a class to see what its output loses without this cluster."
+        if not self._lookup.outputs.get(self._class):
+            return f"Not measured: the network has no output that means {self._class}."
+        if self._lookup.run.manifest.influence.get("method") == "gradient":
+            return "Not measured: in this run influence was estimated from gradients."
+        return f"Not measured: only the most important clusters of {self._class} were switched off."
+
     def _flows(self, edges: pd.DataFrame, end: str) -> str:
         if not len(edges):
             return _none("No influence was measured: it is measured between the most important clusters of each class.")
@@ -97,6 +128,16 @@ class Inspector:
             "Its activation tells their images from all others: 0.5 is chance, 1 perfect; q: false discovery rate.",
             listed(lines) + more if lines else _none("It tells no class from the others."),
         )
+
+
+def _falls(measured: Mapping[str, float], name: str) -> str:
+    """A share that is lost, in words, with its interval where there is one."""
+    value = measured[name]
+    text = f"{'rises' if value < 0 else 'falls'} by {abs(value):.1%}"
+    if f"{name}_low" not in measured or f"{name}_high" not in measured:
+        return text
+    bounds = sorted((-1 if value < 0 else 1) * measured[f"{name}_{side}"] for side in ("low", "high"))
+    return f"{text} <small>({' … '.join(f'{bound:.1%}' for bound in bounds)})</small>".replace("-", "−")
 
 
 def weight(row: Any) -> str:

@@ -275,6 +275,16 @@ class Lookup:
             name: len(own) for name, own in zip(self.run.classes["class"], self.run.classes["outputs"], strict=True)
         }
 
+    def effect(self, class_: str, cluster: int) -> dict[str, float]:
+        """Return what was measured of a cluster's effect on a class's output: the columns effect… of importance.
+
+        Empty where it was not measured; without effect_null… where it does not stand beside random sets.
+        """
+        columns = [name for name in self.run.schema("importance").names if name.startswith("effect")]
+        where = (pc.field("class") == class_) & (pc.field("cluster") == cluster)
+        rows = self.run.rows("importance", where, columns)
+        return {name: float(rows[name].iloc[0]) for name in columns if len(rows) and pd.notna(rows[name].iloc[0])}
+
     def has_output(self, class_: str) -> bool:
         """Return whether influence on the class's own output is known."""
         return class_ in self._with_output

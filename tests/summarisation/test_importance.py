@@ -92,6 +92,21 @@ def test_shuffled_labels_make_clusters_important_no_more_often_than_stated():
     assert finds <= 20  # 200 × .05 = 10 expected; more than 20 has a probability below .002
 
 
+def test_neither_do_clusters_that_go_together_and_are_often_silent():
+    """As on photographs: a few themes behind all clusters, most of them at rest on most images."""
+    rng = np.random.default_rng(2)
+    finds = []
+    for _ in range(200):
+        themes = rng.normal(size=(4, 200))
+        activations = rng.dirichlet(np.ones(4), 60) @ themes + 0.3 * rng.normal(size=(60, 200))
+        activations = (activations - rng.uniform(0, 1, (60, 1))).clip(min=0).astype(np.float32)
+        labels = rng.permutation(np.repeat(np.arange(5), [10, 20, 40, 60, 70]))
+        table = judge_importance(activations, {str(i): labels == i for i in range(5)}, replace(SETTINGS, seed=0))
+        finds.append(important(table, 0.05)["class"].nunique())
+    # 1,000 × .05 = 50 classes with any find expected at most; the five of one draw hang on each other.
+    assert sum(finds) <= 70
+
+
 def test_classes_too_small_to_judge_are_left_out():
     table = judge_importance(np.ones((3, 20), np.float32), {"c": np.arange(20) < 4, "all": np.ones(20, bool)}, SETTINGS)
     assert table.empty

@@ -63,6 +63,48 @@ def test_a_cluster_shows_the_classes_that_need_it(lookup: Lookup, patches: Patch
     assert 'data-class="fish"' in html
 
 
+def _matters(lookup: Lookup, patches: Patches, class_: str, cluster: int) -> str:
+    text = Outline(Inspector(lookup, patches, class_).cluster(cluster)).text
+    return text[text.index("Does it matter?") : text.index("Built from")]
+
+
+def test_a_cluster_says_what_the_class_loses_without_it_beside_random_neurons(lookup: Lookup, patches: Patches) -> None:
+    cluster = int(lookup.important("birds")["cluster"].iloc[0])
+    row = lookup.run.importance.query("`class` == 'birds' and cluster == @cluster").iloc[0]
+    said = _matters(lookup, patches, "birds", cluster)
+    assert f"Without it, the output of birds falls by {row['effect']:.1%}" in said
+    assert f"({row['effect_low']:.1%} … {row['effect_high']:.1%})" in said
+    assert f"without 4 random neurons of block{cluster // 9}, it falls by {row['effect_null']:.1%}" in said
+    assert said.strip().endswith("More than chance.")
+
+
+def test_where_the_effect_was_not_measured_the_reason_is_said(lookup: Lookup, patches: Patches) -> None:
+    assert "Choose a class" in _matters(lookup, patches, "", 12)
+    assert "the network has no output that means fish" in _matters(lookup, patches, "fish", 12)
+    effects = lookup.run.importance.query("`class` == 'birds'").set_index("cluster")["effect"]
+    unmeasured = int(effects.index[effects.isna()][0])
+    assert "estimated from gradients" in _matters(lookup, patches, "birds", unmeasured)
+
+
+@pytest.mark.parametrize(
+    ("measured", "text"),
+    [
+        ({"effect": 0.1}, "falls by 10.0%. Random neurons were not measured beside it."),
+        ({"effect": 0.1, "effect_low": -0.01, "effect_high": 0.2, "effect_null": 0.01, "effect_null_high": 0.02},
+         "falls by 10.0% (−1.0% … 20.0%); without 4 random neurons of block1, it falls by 1.0%. No more than chance."),
+        ({"effect": -0.1, "effect_low": -0.2, "effect_high": -0.05, "effect_null": 0.0, "effect_null_low": -0.01,
+          "effect_null_high": 0.01},
+         "rises by 10.0% (5.0% … 20.0%); without 4 random neurons of block1, it falls by 0.0% (−1.0% … 1.0%). "
+         "It holds the class back."),
+    ],
+)  # fmt: skip
+def test_effects_in_words(
+    lookup: Lookup, patches: Patches, monkeypatch: pytest.MonkeyPatch, measured: dict[str, float], text: str
+) -> None:
+    monkeypatch.setattr(lookup, "effect", lambda *_: measured)
+    assert f"Without it, the output of birds {text}" in _matters(lookup, patches, "birds", 12)
+
+
 @pytest.mark.parametrize(("low", "high", "unsure"), [(0.1, 0.3, False), (-0.1, 0.3, True), (-0.3, -0.1, False)])
 def test_an_influence_whose_interval_holds_zero_is_called_uncertain(low: float, high: float, unsure: bool) -> None:
     from types import SimpleNamespace
