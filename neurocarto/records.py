@@ -233,11 +233,23 @@ SCHEMAS: dict[str, pa.Schema] = {
 }  # fmt: skip
 """Columns that every run has; tables may carry more behind them."""
 
+MEASURES = _schema(
+    layer=_string, cluster=_int32, measure=_string, value=_float32, low=_float32, high=_float32,
+    null=_float32, null_low=_float32, null_high=_float32, count=_int32,
+)  # fmt: skip
+"""A table of measures, in a run (quality.parquet) and in its scores.
+
+layer: "" for the whole run; cluster: -1 for a layer or the run; low, high: central 95 % of bootstrap samples; null: the
+same measure on random groups of the same sizes and layer, null_low, null_high its central 95 %; NaN where there is
+none; count: draws or pairs behind the value.
+"""
+
 LATER_SCHEMAS: dict[str, pa.Schema] = {
     "confusions": _schema(
         label=_string, prediction=_string, against=_string, sampled=_int32, others=_int32,
         cluster=_int32, score=_float32, q_value=_float32, rank=_int32,
     ),
+    "quality": MEASURES,
 }  # fmt: skip
 """The same of tables that format 1 has gained since: older runs lack them."""
 

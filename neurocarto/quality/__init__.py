@@ -1,0 +1,1 @@
+"""The scorecard: how far a run's claims hold, each beside its null."""
