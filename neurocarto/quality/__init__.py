@@ -1,1 +1,1 @@
-"""The scorecard: how far a run's claims hold, each beside its null."""
+"""What a map is worth: its claims, tested on images that did not form them."""

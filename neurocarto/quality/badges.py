@@ -1,0 +1,28 @@
+"""Badges: in one word, what a cluster's own tests say of it on images that did not form it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+SOLID, TENTATIVE, CHANCE, UNSCORED = "solid", "tentative", "not above chance", ""
+BADGES = (SOLID, TENTATIVE, CHANCE)
+"""From the best to the worst."""
+
+Row = Mapping[str, Any] | pd.Series
+"""A row of the table of measures (records.MEASURES)."""
+
+
+def badge(intruder: Row | None, peak_agreement: Row | None) -> str:
+    """Return the badge of a cluster from its two measures; none for a cluster that was never scored.
+
+    Solid: the interval of the intruder test lies wholly above what random groups reach, and that of the peak agreement
+    above their mean. Tentative: the intruder test alone is above them. A measure that is not a number is above nothing.
+    """
+    if intruder is None and peak_agreement is None:
+        return UNSCORED
+    if intruder is None or not intruder["value"] > intruder["null_high"]:
+        return CHANCE
+    certain = intruder["low"] > intruder["null_high"]
+    agrees = peak_agreement is not None and peak_agreement["low"] > peak_agreement["null"]
+    return SOLID if certain and agrees else TENTATIVE
