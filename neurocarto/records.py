@@ -237,11 +237,10 @@ MEASURES = _schema(
     layer=_string, cluster=_int32, measure=_string, value=_float32, low=_float32, high=_float32,
     null=_float32, null_low=_float32, null_high=_float32, count=_int32,
 )  # fmt: skip
-"""A table of measures, in a run (quality.parquet) and in its scores.
+"""What was measured of a run, a layer or a cluster: layer "" is the whole run, cluster -1 none.
 
-layer: "" for the whole run; cluster: -1 for a layer or the run; low, high: central 95 % of bootstrap samples; null: the
-same measure on random groups of the same sizes and layer, null_low, null_high its central 95 %; NaN where there is
-none; count: draws or pairs behind the value.
+low, high: central 95 % bootstrap interval; null: the same for random groups of the same sizes and layer, null_low and
+null_high its central 95 %; count: draws or pairs behind it. NaN where there is none.
 """
 
 LATER_SCHEMAS: dict[str, pa.Schema] = {

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neurocarto.quality.questions import SIZES
 from neurocarto.records import IntArray
-
-SIZES = range(3, 41)
-"""Sizes of clusters that are judged: a question takes three members, and more than forty are no single concept."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +14,7 @@ class Groups:
     """The clusters of a layer that can be judged, with the members that can be seen.
 
     cluster (C,): their numbers, rising; size (C,): members that are seen; start (C,): where a cluster begins in
-    members (M,); outside (S,): every neuron of the layer that is seen; of (n,): every neuron's cluster.
+    members (M,); seen (S,): every neuron of the layer that is seen; of (n,): every neuron's cluster.
     """
 
     cluster: npt.NDArray[np.int64]

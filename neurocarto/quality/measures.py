@@ -94,7 +94,7 @@ def _resampled(part: FloatArray, of: FloatArray, rng: np.random.Generator) -> tu
 
 
 @dataclass(frozen=True)
-class _Figure:
+class Figure:
     """A value, its bootstrap samples, its null's, and how many draws are behind it."""
 
     value: float
@@ -118,34 +118,34 @@ def tabulate(measure: str, layers: Mapping[str, Sequence[Directed]]) -> pd.DataF
     layers: what was measured on each layer, in one direction or in both. A layer measured in both has the mean, and the
     whole run the mean of its layers.
     """
-    figures: list[_Figure] = []
+    figures: list[Figure] = []
     found: list[dict[str, object]] = []
     for layer, directed in layers.items():
         if not directed:
             continue
-        parts = [_Figure(m.layer, m.layer_replicates, m.layer_null, m.count * len(m.cluster)) for m, _ in directed]
-        figures.append(_pooled(parts))
+        parts = [Figure(m.layer, m.layer_replicates, m.layer_null, m.count * len(m.cluster)) for m, _ in directed]
+        figures.append(pooled(parts))
         found.append(figures[-1].row(measure, layer))
-        clusters: dict[int, list[_Figure]] = {}
+        clusters: dict[int, list[Figure]] = {}
         for measured, final in directed:
             for c, number in enumerate(measured.cluster.tolist()):
                 if number in final:
                     clusters.setdefault(final[number], []).append(_of_cluster(measured, c))
-        found += [_pooled(own).row(measure, layer, cluster) for cluster, own in sorted(clusters.items())]
-    whole = [_pooled(figures).row(measure)] if figures else []
+        found += [pooled(own).row(measure, layer, cluster) for cluster, own in sorted(clusters.items())]
+    whole = [pooled(figures).row(measure)] if figures else []
     return pd.DataFrame([*whole, *found], columns=MEASURES.names)
 
 
-def _of_cluster(measured: Measured, c: int) -> _Figure:
+def _of_cluster(measured: Measured, c: int) -> Figure:
     alike = measured.size == measured.size[c]  # random groups of one size are alike: more of them tell more
     null = measured.null[:, alike].ravel()
-    return _Figure(float(measured.value[c]), measured.replicates[:, c], null, measured.count)
+    return Figure(float(measured.value[c]), measured.replicates[:, c], null, measured.count)
 
 
-def _pooled(parts: Sequence[_Figure]) -> _Figure:
+def pooled(parts: Sequence[Figure]) -> Figure:
     """The mean of independent figures."""
     shortest = min(len(part.null) for part in parts)
-    return _Figure(
+    return Figure(
         _mean(np.array([part.value for part in parts])),
         _means(np.stack([part.replicates for part in parts])),
         _means(np.stack([part.null[:shortest] for part in parts])),

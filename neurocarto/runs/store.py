@@ -6,6 +6,7 @@ a manifest is always a finished run.
 
 import glob
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,8 @@ from neurocarto.errors import RunError
 from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
+SCORES = "scores"
+"""Folder beside the run's own files: what judges say of it, which may come later and from several."""
 PREVIEW_FILE = "previews/previews.parquet"
 ARRAYS = ("embedding", "snapshots")
 PREVIEW_ROWS = 32
@@ -236,6 +240,20 @@ class Run:
         return self.table("confusions") if self._has("confusions") else None
 
     @cached_property
+    def quality(self) -> pd.DataFrame | None:
+        """Measures of the run by itself (records.MEASURES); None in a run that was made before they were taken."""
+        return self.table("quality") if self._has("quality") else None
+
+    def scores(self) -> dict[str, tuple[dict[str, Any], pd.DataFrame]]:
+        """Return the judges' scorecards beside the run, by short name: what was done, and the measures."""
+        found = {}
+        for path in sorted((self.folder / SCORES).glob("*.json")):
+            name = f"{SCORES}/{path.stem}"
+            with self._readable(f"{name}.json") as place:
+                found[path.stem] = json.loads(place.read_text(encoding="utf-8")), self.table(name)
+        return found
+
+    @cached_property
     def embedding(self) -> npt.NDArray[np.float32]:
         """Embedding (N, dims)."""
         return self.array("embedding")
@@ -424,6 +442,11 @@ def _content_problems(run: Run) -> Iterator[str]:
             ("confusions", "label", run.classes["class"], set()),
             ("confusions", "prediction", images["prediction"], set()),
             ("confusions", "cluster", clusters["cluster"], set()),
+        ]
+    if run._has("quality"):
+        pointers += [
+            ("quality", "layer", pd.Series([layer.name for layer in layers]), {""}),
+            ("quality", "cluster", clusters["cluster"], {-1}),
         ]
     for table, column, targets, allowed in pointers:
         unknown = set(getattr(run, table)[column].unique().tolist()) - set(targets) - allowed
