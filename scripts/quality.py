@@ -265,7 +265,7 @@ def _coverage(cluster: IntArray, alive: npt.NDArray[np.bool_], layers: Mapping[s
 
 def _largest(cluster: IntArray, layers: Mapping[str, slice]) -> float:
     sizes = [np.bincount(cluster[own][cluster[own] >= 0], minlength=1).max() for own in layers.values()]
-    return max(size / (own.stop - own.start) for size, own in zip(sizes, layers.values(), strict=True))
+    return float(max(size / (own.stop - own.start) for size, own in zip(sizes, layers.values(), strict=True)))
 
 
 class _PeakMemory:
