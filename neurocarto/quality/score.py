@@ -26,7 +26,7 @@ from PIL import Image
 
 from neurocarto.engine.local import extract
 from neurocarto.errors import ImagesError, ModelError, NeurocartoError, RunError
-from neurocarto.extraction.images import list_images
+from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.progress import Progress
@@ -140,18 +140,7 @@ def _on_halves(run: Run, judge: Judge, draws: int, seed: int, progress: Progress
 def _pictures(run: Run) -> tuple[Open, str]:
     """How an image of the run is opened, and whether that is the original or its preview."""
     paths, sizes = run.images["path"], run.images[["width", "height"]].to_numpy()
-    with suppress(ImagesError):
-        listed = list_images(run.manifest.images["source"], fingerprint=run.manifest.images["fingerprint"])
-        if set(listed.paths).issuperset(paths):
-            files = listed.indices(paths).tolist()
-
-            def original(image: int) -> Image.Image:
-                opened = listed.open(files[image])
-                if opened.size != tuple(sizes[image]):
-                    raise RunError(f"{paths[image]!r} in {listed.source} has changed since the run was made of it")
-                return opened
-
-            return original, "originals"
+    listed = _originals(run)
 
     def small(image: int) -> Image.Image:
         content = run.preview(image)
@@ -159,7 +148,29 @@ def _pictures(run: Run) -> tuple[Open, str]:
             raise RunError(f"{run.folder} has no preview of {paths[image]!r}; `check` says what is damaged")
         return Image.open(io.BytesIO(content)).convert("RGB")
 
-    return small, "previews"
+    if listed is None:
+        return small, "previews"
+    files = listed.indices(paths).tolist()
+
+    def original(image: int) -> Image.Image:
+        opened = listed.open(files[image])
+        if opened.size != tuple(sizes[image]):
+            raise RunError(f"{paths[image]!r} in {listed.source} has changed since the run was made of it")
+        return opened
+
+    return original, "originals"
+
+
+def _originals(run: Run) -> ImageSet | None:
+    """The run's images, where its source lies on this machine and still has all of them."""
+    source = run.manifest.images["source"]
+    if "://" in source:
+        return None
+    try:
+        listed = list_images(source, fingerprint=run.manifest.images["fingerprint"])
+    except ImagesError:
+        return None
+    return listed if set(listed.paths).issuperset(run.images["path"]) else None
 
 
 def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progress: Progress) -> _Found:
