@@ -14,7 +14,18 @@ from typing import Any, cast
 
 from neurocarto.settings import RunSettings
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "datasketch", "umap-learn", "numba", "pillow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "datasketch",
+    "umap-learn",
+    "pynndescent",
+    "numba",
+    "pillow",
+)
 """What computes: another version may give other bytes."""
 
 EVERYWHERE = ("seed", "threads")
@@ -51,8 +62,8 @@ STAGES = {
         ),
         after=("extraction",),
     ),
-    "embedding": Stage(1, ("embedding", "stimuli_share", "dimensions"), after=("extraction",)),
-    "projection": Stage(1, ("neighbours", "min_distance"), after=("embedding",)),
+    "embedding": Stage(2, ("embedding", "stimuli_share", "dimensions"), after=("extraction",)),
+    "projection": Stage(2, ("neighbours", "min_distance"), after=("embedding",)),
     "importance": Stage(
         2, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
     ),

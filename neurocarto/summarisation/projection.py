@@ -7,16 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from neurocarto.settings import RunSettings
-
-EXACT_NEIGHBOURS_BELOW = 30_000
-"""Neurons up to which exact neighbours by matrix product beat the approximate search and its compilation."""
+from neurocarto.summarisation.neighbours import nearest, unit_rows
 
 EPOCHS: int | None = None
 """Epochs of a map from nothing; None: UMAP's own choice, 200 to 500."""
 STARTED_EPOCHS = 60
 """Epochs of a map that starts from a finished one."""
-
-_CHUNK = 1024
+NEGATIVES = 10
+"""Others that each neuron is driven off at each step. UMAP's own 5 leave more strangers side by side."""
 
 
 def project(
@@ -25,11 +23,11 @@ def project(
     """Lay the embedding (N, d) out on a plane (N, 2) with seeded UMAP on cosine distances.
 
     start (N, 2): positions to begin from, NaN for neurons without one. Rows of zeros (neurons without
-    stimuli) get NaN. O(N² d) below EXACT_NEIGHBOURS_BELOW neurons, near-linear above.
+    stimuli) get NaN. O(N² d) below neighbours.EXACT_BELOW neurons, near-linear above.
     """
     placed = embedding.any(axis=1)
     result = np.full((len(embedding), 2), np.nan, np.float32)
-    points = embedding[placed] / np.linalg.norm(embedding[placed], axis=1, keepdims=True)
+    points = unit_rows(embedding[placed])
     if len(points) < 5:  # UMAP needs a neighbourhood
         result[placed] = np.stack([np.arange(len(points)), np.zeros(len(points))], axis=1)
         return result
@@ -59,40 +57,22 @@ def _umap(
     from umap import UMAP
 
     neighbours = min(settings.neighbours, len(points) - 1)
-    exact = len(points) <= EXACT_NEIGHBOURS_BELOW
     model = UMAP(
         n_neighbors=neighbours,
         min_dist=settings.min_distance,
         metric="cosine",
         init="pca" if start is None else _filled(start, settings.seed),
         n_epochs=EPOCHS if start is None else STARTED_EPOCHS,
+        negative_sample_rate=NEGATIVES,
         random_state=settings.seed,
         n_jobs=1,
-        precomputed_knn=(*nearest(points, neighbours), None) if exact else (None, None, None),
+        precomputed_knn=(*nearest(points, neighbours, settings.seed), None),
     )
     with warnings.catch_warnings():
         # UMAP notes that given neighbours cannot place new points later; none will come.
         warnings.filterwarnings("ignore", message="precomputed_knn", module="umap")
         layout: npt.NDArray[np.float32] = model.fit_transform(points)
     return layout
-
-
-def nearest(points: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return each point's `count` nearest by cosine, itself first: indices and distances (N, count).
-
-    points (N, d) of unit length. Exact, O(N² d) time, O(N) memory.
-    """
-    indices = np.empty((len(points), count), np.int64)
-    distances = np.empty((len(points), count), np.float32)
-    for begin in range(0, len(points), _CHUNK):
-        rows = np.arange(begin, min(begin + _CHUNK, len(points)))
-        distance = 1 - points[rows] @ points.T
-        distance[np.arange(len(rows)), rows] = -1  # itself first, whatever rounding says
-        near = np.argpartition(distance, count - 1, axis=1)[:, :count]
-        order = np.take_along_axis(distance, near, axis=1).argsort(axis=1, kind="stable")
-        indices[rows] = np.take_along_axis(near, order, axis=1)
-        distances[rows] = np.take_along_axis(distance, indices[rows], axis=1).clip(min=0)
-    return indices, distances
 
 
 def _filled(start: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:

@@ -1,16 +1,25 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from neurocarto.settings import RunSettings
 from neurocarto.summarisation.similarity import Stimuli
-from scripts.compare_methods import _agreement, _lift
+from scripts.compare_methods import _agreement, compare_embeddings
 
 
-def test_lift_compares_neighbours_with_random_neurons():
-    concept = np.arange(400) % 20
-    top = np.where(np.arange(10) < 5, concept[:, None] * 5 + np.arange(10), -1).astype(np.int32)  # five own images
-    assert _lift(np.eye(20, dtype=np.float32)[concept], top) == pytest.approx(20, rel=0.15)
-    noise = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
-    assert _lift(noise, top) == pytest.approx(1, abs=0.2)
+def test_each_embedding_is_judged_on_images_that_it_did_not_see():
+    rng = np.random.default_rng(0)
+    fires = np.arange(200)[:, None] % 10 == np.arange(60) % 10
+    profile = (fires * rng.uniform(1, 2, (200, 60))).astype(np.float16)
+    extraction = SimpleNamespace(profile=profile, rest=np.zeros(60, np.float32))
+    table = compare_embeddings(extraction, RunSettings(threads=1, dimensions=8, top_k=30))
+    assert table.index.tolist() == ["svd", "skipgram"]
+    assert table.loc["svd", "lift@10"] == pytest.approx(
+        59 / 10, rel=0.2
+    )  # 5 of 59 others share all, 5 of the nearest 10
+    assert (table["low"] <= table["lift@10"]).all()
+    assert (table["lift@10"] <= table["high"]).all()
 
 
 def test_agreement_is_judged_within_clusters_of_these_sizes():
