@@ -1,4 +1,4 @@
-.PHONY: run check lint test demo bench-views
+.PHONY: run check lint test demo bench-views quality
 
 run: ## open the app on the demo
 	streamlit run app.py
@@ -19,3 +19,6 @@ demo: ## rebuild data/demo from Debian's Tux Paint stamps
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views
+
+quality: ## measure ways of clustering on NEUROCARTO_SAMPLE_IMAGES; the results go to docs/quality.md
+	python -m scripts.quality

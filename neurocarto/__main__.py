@@ -1,4 +1,4 @@
-"""The command line: python -m neurocarto run | layers | check | info | cache."""
+"""The command line: python -m neurocarto run | score | layers | check | info | cache."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurocarto import __version__
-from neurocarto.errors import NeurocartoError, RunError
+from neurocarto.errors import NeurocartoError, RunError, SettingsError
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import RunSettings
@@ -33,6 +33,7 @@ bit for bit on one machine. Interrupted, it goes on where it was when the same c
 docs/models.md says which networks, weights and layers there are, docs/sources.md which images.
 """
 SKIPPED_SHOWN = 5
+MOST_DRAWS = 100_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m neurocarto", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="run | layers | check | info | cache")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="run | score | layers | check | info | cache"
+    )
 
     run = commands.add_parser(
         "run",
@@ -84,6 +87,22 @@ def _parser() -> argparse.ArgumentParser:
             help=knob.metadata["help"] + ("" if knob.name == "threads" else f" (default: {knob.default})"),
         )
     run.set_defaults(command=_run)
+
+    score = commands.add_parser(
+        "score", help="let a second network judge a run's clusters on images that did not form them"
+    )
+    score.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    score.add_argument("--images", metavar="IMAGES", help="unseen images (default: the halves of the run's own)")
+    score.add_argument(
+        "--judge",
+        default="efficientnet_lite2",
+        metavar="MODEL",
+        help="any network but the run's (default: %(default)s)",
+    )
+    score.add_argument("--draws", type=int, default=1000, metavar="N", help="questions a layer (default: %(default)s)")
+    score.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the questions (default: %(default)s)")
+    score.add_argument("--quiet", action="store_true", help="no progress bars")
+    score.set_defaults(command=_score)
 
     layers = commands.add_parser("layers", help="list the layers of a network: channels, maps, fields, cost")
     _add_model(layers, "model")
@@ -167,6 +186,27 @@ def _print_skipped(out: Path) -> None:
             print(f"  {shown(entry['path'])}: {entry['reason']}")
         if len(skipped) > SKIPPED_SHOWN:
             print(f"  … and {len(skipped) - SKIPPED_SHOWN} more: `python -m neurocarto info {out}` lists them")
+
+
+def _score(options: argparse.Namespace) -> int:
+    if not 1 <= options.draws <= MOST_DRAWS:
+        raise SettingsError(f"--draws is {options.draws}; it must be between 1 and {MOST_DRAWS}")
+    if options.seed < 0:
+        raise SettingsError(f"--seed is {options.seed}; it must not be below 0")
+    from neurocarto.progress import Progress
+    from neurocarto.quality.score import score, table_lines
+    from neurocarto.runs.store import Run
+
+    progress = Progress(options.quiet)
+    path = score(options.run, options.judge, options.images, options.draws, options.seed, progress)
+    run = Run(options.run)
+    info, table = run.scores()[path.stem]
+    print(f"{info['judge']} judged {info['images']} ({info['pictures']}) in {info['seconds']} s")
+    print("\n".join(table_lines(table, [layer.name for layer in run.manifest.layers])))
+    for note in info["notes"]:
+        print(note)
+    print(f"{path} holds it, for every cluster; the app shows it on the Quality page")
+    return 0
 
 
 def _layers(options: argparse.Namespace) -> int:

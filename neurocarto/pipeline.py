@@ -240,21 +240,28 @@ class _Work:
         """Cluster (N,): every neuron's cluster; table: one row per cluster."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
-            from neurocarto.summarisation import clusters, similarity
-
-            if settings.clustering == "paper":
-                from neurocarto.summarisation.paper import find_paper_clusters
-
-                cluster, table = find_paper_clusters(self.network, self.images, self.extraction, settings, advance)
-            else:
-                top = joined(self.extraction.halves)  # these reach further down than the strongest of all images
-                stimuli = similarity.find_stimuli(top, len(self.extraction.images), settings.cluster_share)
-                cluster, table = clusters.find_clusters(stimuli, self.hooked, settings)
+            # The halves together reach further down than the strongest of all images.
+            reaching = replace(self.extraction, whole=joined(self.extraction.halves))
+            cluster, table = self._find_clusters(reaching, settings, advance)
             return {"cluster": cluster, "table": table}
 
         of_images = self.settings.clustering == "paper"
         total, unit = (len(self.images), "image") if of_images else (len(self.hooked), "layer")
         return self.stage("clusters", compute, total, unit)
+
+    def _find_clusters(
+        self, extraction: Extraction, settings: RunSettings, advance: Advance
+    ) -> tuple[npt.NDArray[np.int32], pd.DataFrame]:
+        """Cluster the neurons by their strongest images."""
+        if settings.clustering == "paper":
+            from neurocarto.summarisation.paper import find_paper_clusters
+
+            return find_paper_clusters(self.network, self.images, extraction, settings, advance)
+        from neurocarto.summarisation.clusters import find_clusters
+        from neurocarto.summarisation.similarity import find_stimuli
+
+        stimuli = find_stimuli(extraction.whole, len(extraction.images), settings.cluster_share)
+        return find_clusters(stimuli, self.hooked, settings)
 
     @cached_property
     def embedding(self) -> list[npt.NDArray[np.float32]]:
@@ -297,21 +304,29 @@ class _Work:
         def compute(settings: RunSettings, _: Advance) -> Parts:
             from neurocarto.summarisation import importance
 
-            extraction = self.extraction
-            classes = importance.find_classes(extraction, self.categories, settings)
-            members = {
-                row["class"]: np.isin(
-                    extraction.profile_images,
-                    importance.class_images(extraction.images, row["class"], row["kind"], self.categories),
-                )
-                for row in classes.to_dict("records")
-            }
-            clusters = self.clusters
-            activations = importance.cluster_activations(extraction, clusters["cluster"], len(clusters["table"]))
-            scores = importance.judge_importance(activations, members, settings)
+            classes = importance.find_classes(self.extraction, self.categories, settings)
+            scores = importance.judge_importance(self._cluster_activations(), self._members(classes), settings)
             return {"classes": classes, "scores": scores.astype({"effect": np.float32})}
 
         return self.stage("importance", compute)
+
+    def _members(self, classes: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which of the sampled images belong to each class."""
+        from neurocarto.summarisation.importance import class_images
+
+        extraction = self.extraction
+        return {
+            row["class"]: np.isin(
+                extraction.profile_images, class_images(extraction.images, row["class"], row["kind"], self.categories)
+            )
+            for row in classes.to_dict("records")
+        }
+
+    def _cluster_activations(self) -> npt.NDArray[np.float32]:
+        """How active each cluster is on the sampled images, (clusters, P)."""
+        from neurocarto.summarisation.importance import cluster_activations
+
+        return cluster_activations(self.extraction, self.clusters["cluster"], len(self.clusters["table"]))
 
     @cached_property
     def confusions(self) -> pd.DataFrame:
@@ -319,12 +334,9 @@ class _Work:
 
         def compute(settings: RunSettings, _: Advance) -> Parts:
             from neurocarto.summarisation.confusions import judge_confusions
-            from neurocarto.summarisation.importance import cluster_activations
 
-            extraction, clusters = self.extraction, self.clusters
-            images = extraction.images.assign(prediction=self.predictions).iloc[extraction.profile_images]
-            activations = cluster_activations(extraction, clusters["cluster"], len(clusters["table"]))
-            classes = self.importance["classes"]
+            images = self.extraction.images.assign(prediction=self.predictions).iloc[self.extraction.profile_images]
+            activations, classes = self._cluster_activations(), self.importance["classes"]
             return {"confusions": judge_confusions(activations, images.reset_index(drop=True), classes, settings)}
 
         table: pd.DataFrame = self.stage("confusions", compute)["confusions"]
@@ -373,6 +385,36 @@ class _Work:
             return vars(found)
 
         return self.stage("influence", compute, len(self.importance["classes"]) + 1, "class")
+
+    @cached_property
+    def quality(self) -> Parts:
+        """half0, half1: clusters (N,) on each half of the images alone; table: the measures (records.MEASURES)."""
+
+        def compute(settings: RunSettings, advance: Advance) -> Parts:
+            from neurocarto.quality import scorecard
+            from neurocarto.quality.halves import half_alone
+
+            def find(extraction: Extraction, further: int = 0) -> npt.NDArray[np.int32]:
+                seed = (self.settings.seed + further) % 2**31
+                asked = settings_of("clusters", replace(self.settings, seed=seed))
+                cluster, _ = self._find_clusters(extraction, asked, lambda _: None)
+                advance(1)
+                return cluster
+
+            extraction, clusters = self.extraction, self.clusters["cluster"]
+            share = settings.stimuli_share if of_images else settings.cluster_share
+            halves = [find(half_alone(extraction, half, share)) for half in (0, 1)]
+            # The paper's clusters take passes of the network: too many to find them five times.
+            seeds = range(1, 1 if of_images else scorecard.SEEDS)
+            reaching = replace(extraction, whole=joined(extraction.halves))
+            others = [find(reaching, seed) for seed in seeds]
+            table = scorecard.own_table(extraction, clusters, halves, others, settings)
+            members = self._members(self.importance["classes"])
+            shuffled = scorecard.false_discoveries(self._cluster_activations(), members, settings)
+            return {"half0": halves[0], "half1": halves[1], "table": pd.concat([table, shuffled], ignore_index=True)}
+
+        of_images = self.settings.clustering == "paper"
+        return self.stage("quality", compute, 2 if of_images else 6, "clustering")
 
     def previews(self) -> Iterator[tuple[int, bytes]]:
         """Yield small copies (webp) of the images that examples come from, in their order."""
@@ -437,11 +479,14 @@ def _write(work: _Work, out: Path) -> None:
         "images": images.drop(columns=["output", "half"]),
         "examples": work.examples,
         "clusters": clusters["table"].join(work.labels),
-        "neurons": _neuron_table(extraction, clusters["cluster"], work.projection[-1]),
+        "neurons": _neuron_table(extraction, clusters["cluster"], work.projection[-1]).assign(
+            cluster_half0=work.quality["half0"], cluster_half1=work.quality["half1"]
+        ),
         "classes": importance["classes"],
         "importance": _with_effects(importance["scores"], work.influence["effects"]),
         "influence": work.influence["edges"],
         "confusions": work.confusions,
+        "quality": work.quality["table"],
     }
     arrays = {
         "embedding": work.embedding[-1],

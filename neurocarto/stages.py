@@ -74,6 +74,11 @@ STAGES = {
         ("batch_size", "false_discovery_rate", "influence", "influence_images", "influence_clusters"),
         after=("lineage", "importance"),
     ),
+    "quality": Stage(
+        1,
+        ("stimuli_share", "cluster_share", "min_class_images", "label_permutations", "false_discovery_rate"),
+        after=("clusters", "importance"),
+    ),
     "previews": Stage(1, after=("examples",)),
 }  # fmt: skip
 

@@ -34,8 +34,8 @@ def test_every_setting_belongs_to_a_stage() -> None:
         ({"min_distance": 0.2}, {"projection"}),
         ({"embedding": "skipgram"}, {"embedding", "projection"}),
         ({"dimensions": 20}, {"embedding", "projection"}),
-        ({"min_similarity": 0.2}, {"clusters", "importance", "confusions", "labels", "influence"}),
-        ({"label_permutations": 100}, {"importance", "confusions", "influence"}),
+        ({"min_similarity": 0.2}, {"clusters", "importance", "confusions", "labels", "influence", "quality"}),
+        ({"label_permutations": 100}, {"importance", "confusions", "influence", "quality"}),
         ({"influence_images": 4}, {"influence"}),
         ({"box_share": 0.5}, {"boxes", "examples", "previews"}),
         ({"examples": 10}, {"examples", "previews"}),
@@ -58,7 +58,7 @@ def test_another_version_of_a_package_or_an_algorithm_counts(monkeypatch: pytest
     monkeypatch.setitem(STAGES, "clusters", replace(STAGES["clusters"], version=99))
     other = stage_keys(SOURCE, SETTINGS)
     changed = {name for name in STAGES if before[name] != other[name]}
-    assert changed == {"clusters", "importance", "confusions", "labels", "influence"}
+    assert changed == {"clusters", "importance", "confusions", "labels", "influence", "quality"}
     monkeypatch.setattr(stages, "version", lambda _: "0")
     assert not {*before.values()} & {*stage_keys(SOURCE, SETTINGS).values()}
 

@@ -443,6 +443,11 @@ def _content_problems(run: Run) -> Iterator[str]:
             ("confusions", "prediction", images["prediction"], set()),
             ("confusions", "cluster", clusters["cluster"], set()),
         ]
+    if run._has("quality"):
+        pointers += [
+            ("quality", "layer", pd.Series([layer.name for layer in layers]), {""}),
+            ("quality", "cluster", clusters["cluster"], {-1}),
+        ]
     for table, column, targets, allowed in pointers:
         unknown = set(getattr(run, table)[column].unique().tolist()) - set(targets) - allowed
         if unknown:

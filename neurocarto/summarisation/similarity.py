@@ -269,19 +269,39 @@ def strongest_half(stimuli: Stimuli) -> npt.NDArray[np.int32]:
     return np.take_along_axis(stimuli.images, order, axis=1)
 
 
+@numba.njit(cache=True)
+def _agreements(
+    pairs: npt.NDArray[np.int64],
+    images: npt.NDArray[np.int32],
+    rows: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int64]:
+    counts = np.zeros((2, len(pairs)), np.int64)
+    m = images.shape[1]
+    for p in range(len(pairs)):
+        a, b = pairs[p, 0], pairs[p, 1]
+        i = j = 0
+        while i < m and j < m:
+            if images[a, i] < images[b, j]:
+                i += 1
+            elif images[a, i] > images[b, j]:
+                j += 1
+            else:
+                if images[a, i] >= 0:
+                    near = abs(rows[a, i] - rows[b, j]) <= 1 and abs(columns[a, i] - columns[b, j]) <= 1
+                    counts[0, p] += 1
+                    counts[1, p] += near
+                i += 1
+                j += 1
+    return counts
+
+
 def peak_agreement(
     stimuli: Stimuli, pairs: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Count, for each pair, the stimuli that both share, and those on which their peaks lie within one cell.
 
-    Returns (shared, agreeing), (p,) each.
+    Returns (shared, agreeing), (p,) each. O(p m).
     """
-    shared, agreeing = np.zeros((2, len(pairs)), np.int64)
-    for p, (a, b) in enumerate(pairs):
-        _, i, j = np.intersect1d(stimuli.images[a], stimuli.images[b], return_indices=True)
-        both = stimuli.images[a, i] >= 0
-        near = (abs(stimuli.rows[a, i] - stimuli.rows[b, j]) <= 1) & (
-            abs(stimuli.columns[a, i] - stimuli.columns[b, j]) <= 1
-        )
-        shared[p], agreeing[p] = both.sum(), (both & near).sum()
+    shared, agreeing = _agreements(pairs, stimuli.images, stimuli.rows, stimuli.columns)
     return shared, agreeing
