@@ -31,6 +31,7 @@ from neurocarto.stages import PACKAGES, STAGES, run_id, settings_of, stage_keys
 
 if TYPE_CHECKING:  # nothing that computes is imported before it is needed: what is cached is served at once
     from neurocarto.extraction.models import Model
+    from neurocarto.quality.embedding import Embed
 
 PREVIEWS_PER_ENTRY = 512
 
@@ -270,15 +271,10 @@ class _Work:
         def compute(settings: RunSettings, advance: Advance) -> Parts:
             from neurocarto.summarisation.similarity import find_stimuli
 
-            if settings.embedding == "skipgram":
-                from neurocarto.summarisation.skipgram import embed_skipgram as embed
-            else:
-                from neurocarto.summarisation.embedding import embed
-
-            count, vectors = len(self.extraction.images), {}
+            embed, count, vectors = _embedder(settings), len(self.extraction.images), {}
             for i, (seen, top) in enumerate(self.extraction.snapshots):
                 stimuli = find_stimuli(top, seen, settings.stimuli_share)
-                vectors[str(i)] = embed(stimuli, count, settings.dimensions, settings.seed)
+                vectors[str(i)] = embed(stimuli, count)
                 advance(1)
             return vectors
 
@@ -411,7 +407,10 @@ class _Work:
             table = scorecard.own_table(extraction, clusters, halves, others, settings)
             members = self._members(self.importance["classes"])
             shuffled = scorecard.false_discoveries(self._cluster_activations(), members, settings)
-            return {"half0": halves[0], "half1": halves[1], "table": pd.concat([table, shuffled], ignore_index=True)}
+            embed = _embedder(settings_of("embedding", self.settings))
+            mapped = scorecard.map_table(extraction, embed, self.embedding[-1], self.projection[-1], settings)
+            table = pd.concat([part for part in (table, mapped, shuffled) if len(part)], ignore_index=True)
+            return {"half0": halves[0], "half1": halves[1], "table": table}
 
         of_images = self.settings.clustering == "paper"
         return self.stage("quality", compute, 2 if of_images else 6, "clustering")
@@ -454,6 +453,15 @@ class _Work:
             influence={name: self.influence[name] for name in ("method", "note", "agreement")},
             extra={"algorithms": {name: stage.version for name, stage in STAGES.items()}},
         )
+
+
+def _embedder(settings: RunSettings) -> "Embed":
+    """How an embedding is made of stimuli and a number of images."""
+    if settings.embedding == "skipgram":
+        from neurocarto.summarisation.skipgram import embed_skipgram as embed
+    else:
+        from neurocarto.summarisation.embedding import embed
+    return lambda stimuli, count: embed(stimuli, count, settings.dimensions, settings.seed)
 
 
 @dataclass(frozen=True)

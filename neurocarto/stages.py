@@ -77,7 +77,7 @@ STAGES = {
     "quality": Stage(
         1,
         ("stimuli_share", "cluster_share", "min_class_images", "label_permutations", "false_discovery_rate"),
-        after=("clusters", "importance"),
+        after=("clusters", "projection", "importance"),
     ),
     "previews": Stage(1, after=("examples",)),
 }  # fmt: skip

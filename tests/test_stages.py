@@ -30,10 +30,10 @@ def test_every_setting_belongs_to_a_stage() -> None:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ({"neighbours": 20}, {"projection"}),
-        ({"min_distance": 0.2}, {"projection"}),
-        ({"embedding": "skipgram"}, {"embedding", "projection"}),
-        ({"dimensions": 20}, {"embedding", "projection"}),
+        ({"neighbours": 20}, {"projection", "quality"}),
+        ({"min_distance": 0.2}, {"projection", "quality"}),
+        ({"embedding": "skipgram"}, {"embedding", "projection", "quality"}),
+        ({"dimensions": 20}, {"embedding", "projection", "quality"}),
         ({"min_similarity": 0.2}, {"clusters", "importance", "confusions", "labels", "influence", "quality"}),
         ({"label_permutations": 100}, {"importance", "confusions", "influence", "quality"}),
         ({"influence_images": 4}, {"influence"}),

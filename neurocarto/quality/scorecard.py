@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
 from neurocarto.quality.agreement import agreement
+from neurocarto.quality.embedding import Embed, Interval, lift, trustworthiness
 from neurocarto.quality.groups import find_groups
 from neurocarto.quality.halves import half_alone, match_clusters
 from neurocarto.quality.measures import Directed, Draw, Figure, measure, pooled, tabulate
@@ -164,6 +165,32 @@ def _alone(cluster: IntArray) -> IntArray:
     alone = cluster.astype(np.int64)
     alone[none] = alone.max(initial=-1) + 1 + np.arange(none.sum())
     return alone
+
+
+def map_table(
+    extraction: Extraction,
+    embed: Embed,
+    embedding: npt.NDArray[np.float32],
+    layout: npt.NDArray[np.float32],
+    settings: RunSettings,
+) -> pd.DataFrame:
+    """Return what embedding and map are worth: lift@10, where chance is 1, and trustworthiness beside a shuffled map.
+
+    embed: makes an embedding as the run's was made; embedding (N, d), layout (N, 2): the run's own.
+    """
+    seed = settings.seed
+    above = extraction.profile - extraction.rest
+    predicted = lift(above, embed, seed=seed, share=settings.stimuli_share, top_k=extraction.whole.images.shape[1])
+    shuffled = layout[np.random.default_rng(seed).permutation(len(layout))]
+    figures: dict[str, tuple[Interval, Interval]] = {
+        "lift@10": (predicted, (1.0, np.nan, np.nan)),
+        "trustworthiness": (
+            trustworthiness(embedding, layout, seed=seed),
+            trustworthiness(embedding, shuffled, seed=seed),
+        ),
+    }
+    rows = [("", -1, name, *value, *null, len(layout)) for name, (value, null) in figures.items()]
+    return pd.DataFrame(rows, columns=MEASURES.names)
 
 
 def false_discoveries(
