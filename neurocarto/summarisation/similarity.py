@@ -29,7 +29,7 @@ _CHUNK = 2**16
 TABLED = 8192
 """Rows up to which pairs are ticked off in a table: on few images nearly all pairs meet, in nearly all bands."""
 
-SPREAD = 0.05
+SPREAD = 0.15
 """Share of a peak's own cell below which its spread to other cells is dropped."""
 
 COLUMNS = 2**17
@@ -218,7 +218,7 @@ def placed_vectors(stimuli: Stimuli, axes: int, place_width: float, seed: int) -
     if d < 1:  # too few neurons or images to have anything in common: each pair is compared as it is
         dense: npt.NDArray[np.float32] = placed.toarray()
         return _of_unit_length(dense)
-    left, values, _ = randomized_svd(placed, d + 1, n_iter=2, random_state=seed)
+    left, values, _ = randomized_svd(placed, d + 1, n_iter=1, random_state=seed)
     return _of_unit_length((left * values)[:, 1:].astype(np.float32)) * stimuli.alive[:, None]
 
 
