@@ -72,7 +72,7 @@ class RunSettings:
 
     # Influence of clusters on each other, and their effect on a class's output.
     influence: str = _choice(("intervention", "gradient"), "clusters switched off, or estimated from gradients: faster")
-    influence_images: int = _knob(16, 2, 10_000, "images per class that influence and effect are measured on")
+    influence_images: int = _knob(8, 2, 10_000, "images per class that influence and effect are measured on")
     influence_clusters: int = _knob(8, 1, 1000, "most important clusters per class and layer that edges connect")
 
     def __post_init__(self) -> None:
