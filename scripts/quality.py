@@ -37,9 +37,17 @@ from neurocarto.quality.questions import SIZES
 from neurocarto.quality.scorecard import both_ways, peak_agreement_table
 from neurocarto.records import Extraction, FloatArray, IntArray, layer_slices
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import find_clusters
+from neurocarto.summarisation.clusters import MOST_SIMILAR, complete_linkage, find_clusters, strongest
 from neurocarto.summarisation.paper import find_paper_clusters
-from neurocarto.summarisation.similarity import find_stimuli
+from neurocarto.summarisation.similarity import (
+    Stimuli,
+    candidate_pairs,
+    find_stimuli,
+    placed_vectors,
+    signatures,
+    similarities,
+    strongest_half,
+)
 
 DOCUMENT = Path("docs/quality.md")
 HEADING = """\
@@ -108,8 +116,18 @@ def ways(subject: Subject) -> dict[str, Way]:
     settings = subject.settings
 
     def default(studied: Extraction) -> IntArray:
-        stimuli = find_stimuli(studied.whole, len(studied.images), settings.stimuli_share)
+        stimuli = find_stimuli(studied.whole, len(studied.images), settings.cluster_share)
         return find_clusters(stimuli, studied.layers, settings)[0]
+
+    def cut(coverage: float) -> Way:
+        def way(studied: Extraction) -> IntArray:
+            stimuli = find_stimuli(studied.whole, len(studied.images), settings.cluster_share)
+            vectors = placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed)
+            return _by_layer(
+                studied, stimuli.alive, lambda own: _cut_default(stimuli[own], vectors[own], coverage, settings)
+            )
+
+        return way
 
     def paper(studied: Extraction) -> IntArray:
         return find_paper_clusters(subject.model, subject.images, studied, settings, lambda _: None)[0]
@@ -135,6 +153,7 @@ def ways(subject: Subject) -> dict[str, Way]:
 
     return {
         "default": default,
+        **{f"default, cut at {share:.0%}": cut(share) for share in COVERAGES},
         "`--clustering paper`": paper,
         f"Jaccard, single linkage, cut nearest to {COVERAGES[0]:.0%}": single,
         "k-means on profiles": k_means,
@@ -191,6 +210,27 @@ def _tree(similarity: FloatArray, method: Literal["single", "complete"], coverag
         return float(np.isin(np.bincount(groups)[groups], SIZES).mean())
 
     return min(cuts, key=lambda groups: abs(covered(groups) - coverage))
+
+
+def _cut_default(
+    stimuli: Stimuli, vectors: npt.NDArray[np.float32], coverage: float, settings: RunSettings
+) -> IntArray:
+    """The default's groups of one layer at the least similarity where their coverage is nearest to that asked for."""
+    signature = signatures(strongest_half(stimuli), settings.permutations, settings.seed)
+    pairs = candidate_pairs(signature, settings.band_rows)
+    similarity = similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
+    best = np.arange(len(stimuli))
+    nearest = np.inf
+    for least in np.quantile(similarity[similarity > 0], np.linspace(0.02, 0.995, CUTS)):
+        keep = similarity >= least
+        groups = complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
+        found = np.arange(len(stimuli)) + len(groups)
+        for number, members in enumerate(groups):
+            found[members] = number
+        off = abs(np.isin(np.bincount(found)[found], SIZES).mean() - coverage)
+        if off < nearest:
+            best, nearest = found, off
+    return best
 
 
 def _k_means(profiles: npt.NDArray[np.float32], seed: int) -> IntArray:

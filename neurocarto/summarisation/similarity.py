@@ -18,7 +18,7 @@ from datasketch import MinHash
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-from neurocarto.records import TopActivations
+from neurocarto.records import IntArray, TopActivations
 
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
@@ -55,7 +55,7 @@ class Stimuli:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, neurons: slice) -> "Stimuli":
+    def __getitem__(self, neurons: slice | IntArray) -> "Stimuli":
         return Stimuli(self.images[neurons], self.weights[neurons], self.rows[neurons], self.columns[neurons])
 
     @property
