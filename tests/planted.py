@@ -77,7 +77,8 @@ def plant(
         fires = present[own] > 0
         values[neuron] += present[own] * rng.uniform(0.8, 1.2, IMAGES) * rng.uniform(0.5, 2)
         places[neuron, fires] = (place[own] + rng.uniform(-0.5 / 7, 0.5 / 7, (IMAGES, 2)))[fires].clip(0, 1)
-    for neuron in rng.permutation(np.flatnonzero(concept >= 0))[: round(both * sum(sizes))]:
+    several = rng.permutation(np.flatnonzero(concept >= 0))[: round(both * sum(sizes))] if both else []
+    for neuron in several:
         other = rng.choice(np.setdiff1d(np.arange(concepts), concept[neuron]))
         fires = present[other] > 0
         values[neuron] += present[other] * rng.uniform(0.8, 1.2, IMAGES)

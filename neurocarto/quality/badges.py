@@ -5,23 +5,23 @@ from typing import Any
 
 import pandas as pd
 
-SOLID, TENTATIVE, CHANCE, UNSCORED = "solid", "tentative", "not above chance", ""
-BADGES = (SOLID, TENTATIVE, CHANCE)
-"""From the best to the worst."""
+SOLID, TENTATIVE, CHANCE, UNTESTED = "solid", "tentative", "not above chance", "not tested"
+BADGES = (SOLID, TENTATIVE, CHANCE, UNTESTED)
+"""From the best to the worst, and last those that no test was made of."""
 
 Row = Mapping[str, Any] | pd.Series
 """A row of the table of measures (records.MEASURES)."""
 
 
 def badge(intruder: Row | None, peak_agreement: Row | None) -> str:
-    """Return the badge of a cluster from its two measures; none for a cluster that was never scored.
+    """Return the badge of a cluster from its two measures, None where it was not tested.
 
     Solid: the interval of the intruder test lies wholly above what random groups reach, and that of the peak agreement
     above their mean. Tentative: the intruder test alone is above them. A measure that is not a number is above nothing.
     """
-    if intruder is None and peak_agreement is None:
-        return UNSCORED
-    if intruder is None or not intruder["value"] > intruder["null_high"]:
+    if intruder is None:
+        return UNTESTED
+    if not intruder["value"] > intruder["null_high"]:
         return CHANCE
     certain = intruder["low"] > intruder["null_high"]
     agrees = peak_agreement is not None and peak_agreement["low"] > peak_agreement["null"]

@@ -2,10 +2,15 @@
 
 from html import escape
 
-from neurocarto.quality.badges import CHANCE, SOLID, TENTATIVE
+from neurocarto.quality.badges import CHANCE, SOLID, TENTATIVE, UNTESTED
 from neurocarto.views.lookup import Lookup
 
-SIGNS = {SOLID: ("solid", "●"), TENTATIVE: ("tentative", "◐"), CHANCE: ("chance", "○")}
+SIGNS = {
+    SOLID: ("solid", "●"),
+    TENTATIVE: ("tentative", "◐"),
+    CHANCE: ("chance", "○"),
+    UNTESTED: ("untested", "–"),
+}
 """Each badge's name in the style sheet, and its sign: never told by colour alone."""
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from neurocarto.quality.badges import BADGES
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.measures import MEASURES, SECTIONS, Row, null_written, span, top_of, written
 from neurocarto.views.palette import ramp_colours
 from neurocarto.views.patches import Patches
 from neurocarto.views.pills import SIGNS, pill_of
-from neurocarto.views.scorecard import MEANINGS, UNTESTED
+from neurocarto.views.scorecard import MEANINGS
 from neurocarto.views.strips import Strips
 
 RANKED, LISTED = 8, 100
@@ -40,7 +39,7 @@ class QualityCards:
         counts, all_ = self._card.counts(self._clusters), len(self._clusters)
         where, over = (" in the chosen layers", "Over the whole run, ") if self._few else ("", "")
         said = ", ".join(
-            f"<b>{counts[word]:,}</b> ({counts[word] / all_:.0%}) {pill_of(word, MEANINGS[word])}" for word in BADGES
+            f"<b>{counts[word]:,}</b> ({counts[word] / all_:.0%}) {pill_of(word, MEANINGS[word])}" for word in counts
         )
         tests = self._card.measured("intruder")
         named = "".join(
@@ -96,7 +95,7 @@ class QualityCards:
         tests = self._card.intruder
         best = tests["value"].to_dict()
         ranked = sorted(self._clusters, key=lambda cluster: (-best.get(cluster, -1.0), cluster))
-        groups = {word: [c for c in ranked if self._card.badges[c] == word] for word in BADGES}
+        groups = {word: [c for c in ranked if self._card.badges[c] == word] for word in self._card.counts(ranked)}
         return f'<div class="nc-trio">{"".join(self._group(word, group) for word, group in groups.items())}</div>'
 
     def _figure(self, measure: str) -> str:
@@ -150,11 +149,9 @@ class QualityCards:
         unnamed = f'<p class="nc-note">and {rest:,} more: choose layers above</p>' if rest > 0 else ""
         more = f"<details><summary>{len(clusters) - RANKED:,} more</summary><ol>{names}</ol>{unnamed}</details>"
         body = f'<ol class="nc-ranked">{rows}</ol>{more if names else ""}' if rows else '<p class="nc-note">None.</p>'
-        untested = sum(cluster not in self._card.intruder.index for cluster in clusters)
-        said = f" {untested:,} of these: {UNTESTED}" if untested else ""
         return (
             f'<section class="nc-part"><h4>{pill_of(word, "")} {len(clusters):,}</h4>'
-            f'<p class="nc-note">{MEANINGS[word]}{said}</p>{body}</section>'
+            f'<p class="nc-note">{MEANINGS[word]}</p>{body}</section>'
         )
 
     def _row(self, cluster: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from neurocarto.errors import RunError
-from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, badge
+from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, UNTESTED, badge
 from neurocarto.records import MEASURES
 from neurocarto.runs.store import Run
 from neurocarto.views.measures import null_written, written
@@ -20,11 +20,9 @@ MEANINGS = {
     SOLID: "Holds on images that did not form it: both of its tests lie above random groups.",
     TENTATIVE: "Better than random groups on images that did not form it, but not certainly so in both tests.",
     CHANCE: "Not shown to be better than a random group of its size.",
+    UNTESTED: "Of fewer than three neurons or more than 40, or not found again on one half of the images alone.",
 }
 """What each badge says."""
-UNTESTED = (
-    "Not tested: of fewer than three neurons or more than 40, or not found again on one half of the images alone."
-)
 
 
 @dataclass(frozen=True)
@@ -107,12 +105,12 @@ class Scorecard:
         places: Any
         tests, places = (table.to_dict("index") for table in (self.intruder, self.agreement))
         clusters = self._run.clusters["cluster"].tolist()
-        return {cluster: badge(tests.get(cluster), places.get(cluster)) or CHANCE for cluster in clusters}
+        return {cluster: badge(tests.get(cluster), places.get(cluster)) for cluster in clusters}
 
     def counts(self, clusters: list[int]) -> dict[str, int]:
-        """Return how many of some clusters have each badge."""
+        """Return how many of some clusters have each badge; those not tested only where there are any."""
         words = [self.badges.get(cluster) for cluster in clusters]
-        return {word: words.count(word) for word in BADGES}
+        return {word: words.count(word) for word in BADGES if word != UNTESTED or word in words}
 
     def explanation(self, cluster: int) -> str:
         """Return what a cluster's badge says, with the numbers behind it; as plain text."""
@@ -121,8 +119,6 @@ class Scorecard:
             row: Any = self.intruder.loc[cluster]
             tests = f"{int(row['count']):,} tests on images that did not form it"
             parts.append(f"{self.judges[0].name} named the odd one out in {_beside(INTRUDER, row, tests)}.")
-        else:
-            parts.append(UNTESTED)
         if cluster in self.agreement.index:
             row = self.agreement.loc[cluster]
             shared = "the images that two of them share"

@@ -19,8 +19,8 @@ AGREEMENT = {"value": 0.5, "low": 0.3, "high": 0.6, "null": 0.16, "null_low": 0.
         ({"value": 0.3}, {}, "not above chance"),
         ({"value": math.nan}, {}, "not above chance"),
         ({"null_high": math.nan}, {}, "not above chance"),
-        (None, {}, "not above chance"),
-        (None, None, ""),
+        (None, {}, "not tested"),
+        (None, None, "not tested"),
     ],
 )
 def test_both_tests_decide(intruder: dict[str, float] | None, agreement: dict[str, float] | None, expected: str):

@@ -46,7 +46,7 @@ def row(table: pd.DataFrame, measure: str, layer: str = "", cluster: int = -1) -
 def test_a_half_keeps_the_same_share_of_its_images() -> None:
     whole, _ = extraction()
     assert half_alone(whole, 0, 0.02).whole.images.shape[1] == 1 + 20
-    assert half_alone(whole, 1, 0.1).whole.images.shape[1] == 1 + 50  # 99 kept of 2,000, and the base
+    assert half_alone(whole, 1, 0.1).whole.images.shape[1] == 100  # all that were kept
     assert (half_alone(whole, 1, 0.1).whole.images >= 1000)[:50].all()
 
 

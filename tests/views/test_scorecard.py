@@ -48,12 +48,12 @@ def test_the_explanation_tells_the_numbers_and_their_null(judged: Lookup) -> Non
     assert "of the images that two of them share; random groups 16% (14–18%)." in said
 
 
-def test_a_cluster_without_its_test_is_not_above_chance_and_says_why(tmp_path: Path) -> None:
+def test_a_cluster_without_its_test_says_so_and_why(tmp_path: Path) -> None:
     folder = write_synthetic_run(tmp_path / "run")
     write_scores(folder, "judge", pd.DataFrame(columns=MEASURES.names).astype({"cluster": "int32"}))
     lookup = Lookup(Run(folder))
-    assert set(lookup.scorecard.badges.values()) == {"not above chance"}
-    assert "Not tested: " in lookup.scorecard.explanation(0)
+    assert set(lookup.scorecard.badges.values()) == {"not tested"}
+    assert "Of fewer than three neurons" in lookup.scorecard.explanation(0)
 
 
 def test_a_run_that_was_never_scored_has_no_badges(lookup: Lookup, patches: Patches) -> None:
@@ -122,4 +122,4 @@ def test_what_is_not_a_number_counts_as_not_measured(tmp_path: Path) -> None:
     write_scores(folder, "judge", pd.DataFrame([row, {**row, "cluster": -1}]))
     card = Lookup(Run(folder)).scorecard
     assert card.measured("intruder", "block0") == {}
-    assert "Not tested" in card.explanation(0)
+    assert "Of fewer than three neurons" in card.explanation(0)
