@@ -25,6 +25,8 @@ PACKAGE = "tuxpaint-stamps-default"
 VERSION = "2022.06.04-1"
 THREADS = 2
 """Sums depend on the number of threads; with a fixed one the demo does not depend on the machine's cores."""
+INFLUENCE_IMAGES = 4
+"""Images of a class that its clusters are switched off on: its 45 classes would take long at the default."""
 STAMPS = Path("usr/share/tuxpaint/stamps")
 """Where the package keeps its stamps, below the root of the file system it is unpacked in."""
 
@@ -285,8 +287,9 @@ def make_run(photographs: Path, out: Path, seed: int) -> int:
     fresh = out.with_name(f".{out.name}-fresh")
     shutil.rmtree(fresh, ignore_errors=True)
     folders = ["--images", _below_root(photographs), "--out", str(fresh)]
+    options = ["--seed", str(seed), "--threads", str(THREADS), "--influence-images", str(INFLUENCE_IMAGES)]
     code = subprocess.run(
-        [sys.executable, "-m", "neurocarto", "run", *folders, "--seed", str(seed), "--threads", str(THREADS)],
+        [sys.executable, "-m", "neurocarto", "run", *folders, *options],
         cwd=ROOT,
         check=False,
     ).returncode
