@@ -90,10 +90,10 @@ class TestCache:
     @pytest.mark.parametrize(
         ("settings", "computed"),
         [
-            ({"min_distance": 0.5}, {"projection"}),
-            ({"dimensions": 6}, {"embedding", "projection"}),
+            ({"min_distance": 0.5}, {"projection", "quality"}),
+            ({"dimensions": 6}, {"embedding", "projection", "quality"}),
             ({"influence_images": 3}, {"influence"}),
-            ({"min_similarity": 0.3}, {"clusters", "importance", "confusions", "labels", "influence"}),
+            ({"min_similarity": 0.3}, {"clusters", "importance", "confusions", "labels", "influence", "quality"}),
         ],
     )
     def test_a_changed_setting_computes_what_depends_on_it(
