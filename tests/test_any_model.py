@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,12 @@ from neurocarto.errors import ModelError
 from neurocarto.extraction import offsets, patches
 from neurocarto.extraction.images import open_image
 from neurocarto.extraction.models import load_model
+from neurocarto.quality import scorecard
+from neurocarto.quality.embedding import lift
 from neurocarto.records import Layer
 from neurocarto.request import ModelRequest
 from neurocarto.runs.store import Run, check_run
-from neurocarto.summarisation import projection
+from neurocarto.summarisation import embedding, projection
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 SETTINGS = replace(
@@ -68,11 +71,14 @@ OTHERS = {"resnext": ("resnext50_32x4d", 64), "swin_v2": ("swin_v2_t", 64)}
 
 @pytest.fixture(autouse=True, scope="module")
 def less_of_everything() -> Iterator[None]:
-    """Draw one brief map instead of five, measure boxes on four peaks, look at fewer neurons: networks are large."""
+    """Draw one brief map instead of five, judge one embedding, measure boxes on four peaks: networks are large."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patches, "PEAKS_PER_LAYER", 4)
         patch.setattr(offsets, "WORK", 2e10)
         patch.setattr(projection, "EPOCHS", 20)
+        patch.setattr(embedding, "STEPS", 2)
+        patch.setattr(scorecard, "SEEDS", 2)
+        patch.setattr(scorecard, "lift", partial(lift, splits=1))
         for module in (local, pipeline):
             patch.setattr(module, "SNAPSHOT_FRACTIONS", (1.0,))
         yield
