@@ -89,8 +89,8 @@ def test_the_inspector_can_be_walked_along(page: Page) -> None:
     page.locator(f"{GALLERY} .nc-part [data-neuron]").first.click()
     page.wait_for_url(lambda url: f"neuron={neuron}&" not in f"{url}&")
     other = page.locator(f'{GALLERY} [data-class]:not([data-class="birds"])').first
-    name = str(other.get_attribute("data-class"))
-    other.click()
+    # At once: the list may still be the last neuron's, and be replaced between reading it and clicking.
+    name = other.evaluate("one => { one.click(); return one.dataset.class; }")
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("class") == [name])
 
 
