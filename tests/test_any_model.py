@@ -25,8 +25,8 @@ from neurocarto.errors import ModelError
 from neurocarto.extraction import offsets, patches
 from neurocarto.extraction.images import open_image
 from neurocarto.extraction.models import load_model
-from neurocarto.quality import scorecard
-from neurocarto.quality.embedding import lift
+from neurocarto.quality import measures, scorecard
+from neurocarto.quality.embedding import lift, trustworthiness
 from neurocarto.records import Layer
 from neurocarto.request import ModelRequest
 from neurocarto.runs.store import Run, check_run
@@ -79,6 +79,9 @@ def less_of_everything() -> Iterator[None]:
         patch.setattr(embedding, "STEPS", 2)
         patch.setattr(scorecard, "SEEDS", 2)
         patch.setattr(scorecard, "lift", partial(lift, splits=1))
+        patch.setattr(scorecard, "trustworthiness", partial(trustworthiness, points=200))
+        patch.setattr(measures, "REPLICATES", 40)
+        patch.setattr(measures, "REGROUPINGS", 4)
         for module in (local, pipeline):
             patch.setattr(module, "SNAPSHOT_FRACTIONS", (1.0,))
         yield
