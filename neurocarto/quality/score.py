@@ -207,7 +207,7 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
         with progress.stage("edges", run.influence["class"].nunique(), "class") as advance:
             held = measure_faithfulness(
                 model,
-                images,
+                _usable(images, files),
                 Claims.of_run(run),
                 find_lineage(model, layers),
                 seed,
@@ -219,6 +219,16 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     same = images.fingerprint == run.manifest.images["fingerprint"]
     notes = ("these are the images that the clusters were formed on, which flatters them",) if same else ()
     return _Found(pd.concat(tables, ignore_index=True), "originals", notes)
+
+
+def _usable(images: ImageSet, files: Sequence[int]) -> ImageSet:
+    """Those images that could be read."""
+    return replace(
+        images,
+        paths=tuple(images.paths[file] for file in files),
+        labels=tuple(images.labels[file] for file in files),
+        load=lambda index: images.load(files[index]),
+    )
 
 
 def _studied(run: Run) -> Model:

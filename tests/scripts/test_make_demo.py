@@ -154,5 +154,5 @@ def test_a_run_takes_the_old_ones_place_only_when_it_is_whole(
     assert pipeline.asked == []
     assert make_demo.main(arguments) == returncode
     assert pipeline.asked[0][1:6] == ["-m", "neurocarto", "run", "--images", str(photographs)]
-    assert pipeline.asked[0][-4:] == ["--seed", "3", "--threads", "2"]
+    assert pipeline.asked[0][-6:] == ["--seed", "3", "--threads", "2", "--influence-images", "4"]
     assert (out / "manifest.json").read_text() == left

@@ -49,6 +49,6 @@ def test_every_way_that_needs_no_network_is_compared_on_planted_concepts() -> No
     subject = Subject(None, None, made, RunSettings(threads=1), (seen, seen))  # type: ignore[arg-type]
     chosen = {name: way for name, way in ways(subject).items() if "paper" not in name}
     table = compare(subject, chosen)
-    assert len(table) == 5
+    assert len(table) == 7
     assert float(table.loc["default", "intruder"].split()[0]) > 0.9
     assert markdown(table).splitlines()[0].startswith("|  | intruder | random | peak agreement |")
