@@ -106,16 +106,23 @@ def _found(opened: OpenRun, event: Event) -> None:
 def field(key: str, shown: Any, choose: Callable[[Any], None]) -> dict[str, Any]:
     """Return the key and callback of one of Streamlit's fields: it shows a value, and `choose` hears of another one.
 
-    An event that arrives after the page has changed brings the fields' values along, and Streamlit (1.67) then
-    reports them as changed; what was shown anyway was not chosen by anyone.
+    Every message from the browser brings the values of all fields along, and Streamlit (1.67) reports those that
+    differ from what it knows. A message sent before a newly shown value has arrived would so take that value back, so a
+    field that is to show what nobody chose in it is a new one, whose key ends in the next number; and what a field
+    shows anyway was not chosen by anyone.
     """
-    st.session_state[key] = shown
+    number = f"{key}_number"
+    st.session_state.setdefault(number, 0)
+    if st.session_state.get(f"{key}_{st.session_state[number]}", shown) != shown:
+        st.session_state[number] += 1
+    named = f"{key}_{st.session_state[number]}"
+    st.session_state[named] = shown
 
     def changed() -> None:
-        if st.session_state[key] != shown:
-            choose(st.session_state[key])
+        if st.session_state.get(named, shown) != shown:
+            choose(st.session_state[named])
 
-    return {"key": key, "on_change": changed}
+    return {"key": named, "on_change": changed}
 
 
 def _run_filter(opened: OpenRun) -> None:

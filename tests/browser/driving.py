@@ -12,7 +12,12 @@ def settled(page: Page) -> None:
     """Wait until both views have drawn and the script has come to rest."""
     for view in (PROJECTION, GRAPH):
         expect(page.locator(view)).to_have_attribute("data-version", re.compile(".+"), timeout=20_000)
-    expect(page.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=20_000)
+    at_rest(page)
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the script has come to rest; while it runs, what one is about to click may be replaced."""
+    expect(page.locator('[data-test-script-state="notRunning"]')).to_have_count(1, timeout=20_000)
 
 
 def parameters(page: Page) -> dict[str, list[str]]:

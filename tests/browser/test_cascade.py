@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser.conftest import MARKUP, Open
-from browser.driving import GALLERY, GRAPH, parameters, settled, wait_for_parameter
+from browser.driving import GALLERY, GRAPH, at_rest, parameters, settled, wait_for_parameter
 
 pytestmark = pytest.mark.browser
 CASCADE = ".nc-cascade"
@@ -15,7 +15,7 @@ START = "/cascade?v=1&run=planted&class=birds&clusters=12"
 
 def drawn(page: Page) -> None:
     expect(page.locator(CASCADE)).to_have_attribute("data-version", re.compile(".+"), timeout=20_000)
-    expect(page.locator('[data-testid="stStatusWidget"]')).to_have_count(0, timeout=20_000)
+    at_rest(page)
 
 
 @pytest.fixture

@@ -80,18 +80,45 @@ def test_a_patch_opens_its_whole_image_with_the_box(page: Page) -> None:
 def test_the_inspector_can_be_walked_along(page: Page) -> None:
     page.locator(f"{GALLERY} [data-cluster]").first.click()
     first = wait_for_parameter(page, "clusters", "[0-9]")
+    settled(page)
     page.locator(f"{GALLERY} .nc-part [data-cluster]").first.click()
     page.wait_for_url(lambda url: f"clusters={first}" not in url)
+    settled(page)
     page.locator(f"{GALLERY} [data-neuron]").first.click()
     neuron = wait_for_parameter(page, "neuron", "[0-9]")
     expect(page.locator(f"{GALLERY} .nc-part [data-neuron]")).to_have_count(10)
     expect(page.locator(PROJECTION)).to_have_attribute("data-related", re.compile(r"^(\d+ ){9}\d+$"))
     page.locator(f"{GALLERY} .nc-part [data-neuron]").first.click()
     page.wait_for_url(lambda url: f"neuron={neuron}&" not in f"{url}&")
+    settled(page)
     other = page.locator(f'{GALLERY} [data-class]:not([data-class="birds"])').first
-    # At once: the list may still be the last neuron's, and be replaced between reading it and clicking.
-    name = other.evaluate("one => { one.click(); return one.dataset.class; }")
+    name = other.get_attribute("data-class")
+    other.click()
     page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("class") == [name])
+
+
+@pytest.mark.parametrize("delay", [0, 5, 50, 160, 300])
+def test_a_question_asked_about_the_time_of_a_click_takes_nothing_of_it_back(
+    visit: Open, server: str, delay: int
+) -> None:
+    page = visit(f"{server}/?run=planted&class=birds&neuron=69")
+    settled(page)
+    name = page.evaluate(
+        """delay => {
+            const other = document.querySelector('.nc-gallery [data-class]:not([data-class="birds"])');
+            const ask = () => neurocarto.answers.send(["nothing"]);
+            delay ? setTimeout(ask, delay) : ask();
+            other.click();
+            return other.dataset.class;
+        }""",
+        delay,
+    )
+    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("class") == [name])
+    settled(page)
+    page.wait_for_timeout(500)
+    assert parameters(page)["class"] == [name]
+    shown = page.get_by_role("combobox", name="Class", exact=True)
+    expect(shown).to_have_value(re.compile(re.escape(name)))
 
 
 @pytest.mark.parametrize(

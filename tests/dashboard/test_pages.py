@@ -56,7 +56,7 @@ BROKEN: list[dict[str, object]] = [
 def test_every_page_shows_every_selection(visit: Visit, page: str, params: dict[str, object]) -> None:
     app = visit(page, **params)
     assert not app.exception
-    assert app.selectbox(key="nc_run").value == "planted"
+    assert app.selectbox(key="nc_run_0").value == "planted"
 
 
 @pytest.mark.parametrize("params", BROKEN, ids=str)
@@ -69,20 +69,20 @@ def test_a_link_to_a_run_that_is_gone_keeps_what_can_be_kept(visit: Visit) -> No
     said = str([element.proto for element in app.get("html")])
     assert "is shown instead" in said
     assert "mean nothing in another run" in said
-    assert app.selectbox(key="nc_class").value == "fish"
-    assert app.multiselect(key="nc_layers").value == ["block1"]
+    assert app.selectbox(key="nc_class_0").value == "fish"
+    assert app.multiselect(key="nc_layers_0").value == ["block1"]
     assert app.button(key="nc_clear").disabled
 
 
 def test_the_app_opens_on_the_class_with_most_important_clusters(visit: Visit) -> None:
     app = visit()
-    assert app.selectbox(key="nc_class").value in {"birds", "fish", '<b>tools & "signs"</b>'}
+    assert app.selectbox(key="nc_class_0").value in {"birds", "fish", '<b>tools & "signs"</b>'}
 
 
 def test_filters_change_the_url_and_keep_each_other(visit: Visit) -> None:
     app = visit(v="1", run="planted", class_="birds", clusters="3")
-    app.multiselect(key="nc_layers").select("block1").run()
-    app.selectbox(key="nc_class").set_value("fish").run()
+    app.multiselect(key="nc_layers_0").select("block1").run()
+    app.selectbox(key="nc_class_0").set_value("fish").run()
     assert app.query_params["class"] == "fish"
     assert app.query_params["layer"] == "block1"
     assert app.query_params["clusters"] == "3"
@@ -100,8 +100,8 @@ def test_clear_selection_keeps_the_filters(visit: Visit) -> None:
 
 def test_filters_show_their_counts(visit: Visit) -> None:
     app = visit(v="1", run="planted")
-    assert app.selectbox(key="nc_class").options[0] == "All images (27 clusters)"
-    assert app.multiselect(key="nc_layers").options == [f"block{i} (40 neurons)" for i in range(3)]
+    assert app.selectbox(key="nc_class_0").options[0] == "All images (27 clusters)"
+    assert app.multiselect(key="nc_layers_0").options == [f"block{i} (40 neurons)" for i in range(3)]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -121,7 +121,7 @@ def test_a_damaged_run_is_told_from_the_others(visit: Visit, tmp_path: Path, mon
     monkeypatch.setenv("NEUROCARTO_RUNS", os.pathsep.join([os.environ["NEUROCARTO_RUNS"], str(tmp_path)]))
     app = visit(run="broken")
     assert not app.exception
-    assert app.selectbox(key="nc_run").value == "planted"
+    assert app.selectbox(key="nc_run_0").value == "planted"
 
 
 def test_pages_are_short_and_streamlit_stays_in_its_place() -> None:

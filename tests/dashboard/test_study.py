@@ -85,9 +85,9 @@ def test_another_study_or_run_begins_at_its_start(opened: OpenRun) -> None:
 
 def test_the_start_says_what_to_do_and_its_fields_are_in_the_address(visit: Visit) -> None:
     app = visit("study", run="planted", study="7")
-    assert app.number_input(key="nc_study_number").value == 7
+    assert app.number_input(key="nc_study_number_0").value == 7
     assert "10 questions" in app.markdown[0].value
-    app.number_input(key="nc_questions").set_value(4).run()
+    app.number_input(key="nc_questions_0").set_value(4).run()
     assert app.query_params["questions"] == "4"
     assert app.query_params["study"] == "7"
     app.button(key="nc_start").click().run()

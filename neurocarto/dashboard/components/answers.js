@@ -17,17 +17,14 @@ class Answers {
     });
   }
 
-  soon(delay = 15) {
+  soon() {
     if (this.timer || this.asked) return;
-    this.timer = setTimeout(() => this.put(), delay);
+    this.timer = setTimeout(() => this.put(), 15);
   }
 
   // What was asked last is wanted most: a mouse that has moved on no longer waits for what it left behind.
   put() {
     this.timer = undefined;
-    // While the page runs its fields still hold what they held before: a question would carry that back as a change.
-    const state = document.querySelector("[data-test-script-state]")?.dataset.testScriptState ?? "notRunning";
-    if (state !== "notRunning") return this.soon(30);
     const asked = [...this.waiting.keys()].slice(-LARGEST_BATCH);
     if (!asked.length) return undefined;
     this.asked = asked;

@@ -186,6 +186,15 @@ async function showImage(root, image, neuron) {
   dialog.showModal();
 }
 
+// Streamlit (1.67) puts what is triggered in one tick into one message and runs one fragment for all of it: a click
+// that met a question would change the selection but not the page. Each trigger gets a tick of its own.
+function send(setTriggerValue, event) {
+  hub.sent = (hub.sent ?? Promise.resolve()).then(() => new Promise((resolve) => {
+    setTriggerValue("event", event);
+    setTimeout(resolve, 0);
+  }));
+}
+
 // One view object per root element: made at the first call, updated at every rerun, destroyed at the end.
 function component(View) {
   const views = new WeakMap();
@@ -194,7 +203,7 @@ function component(View) {
     if (!views.has(root)) views.set(root, new View(root));
     const view = views.get(root);
     root.view = view;
-    view.send = (event) => setTriggerValue("event", event);
+    view.send = (event) => send(setTriggerValue, event);
     view.update(data);
     return () => { view.destroy?.(); views.delete(root); };
   };
