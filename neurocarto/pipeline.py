@@ -241,14 +241,17 @@ class _Work:
         """Cluster (N,): every neuron's cluster; table: one row per cluster."""
 
         def compute(settings: RunSettings, advance: Advance) -> Parts:
-            # The halves together reach further down than the strongest of all images.
-            reaching = replace(self.extraction, whole=joined(self.extraction.halves))
-            cluster, table = self._find_clusters(reaching, settings, advance)
+            cluster, table = self._find_clusters(self._reaching, settings, advance)
             return {"cluster": cluster, "table": table}
 
         of_images = self.settings.clustering == "paper"
         total, unit = (len(self.images), "image") if of_images else (len(self.hooked), "layer")
         return self.stage("clusters", compute, total, unit)
+
+    @property
+    def _reaching(self) -> Extraction:
+        """The extraction, its strongest images joined of the halves: together these reach further down."""
+        return replace(self.extraction, whole=joined(self.extraction.halves))
 
     def _find_clusters(
         self, extraction: Extraction, settings: RunSettings, advance: Advance
@@ -402,7 +405,7 @@ class _Work:
             halves = [find(half_alone(extraction, half, share)) for half in (0, 1)]
             # The paper's clusters take passes of the network: too many to find them five times.
             seeds = range(1, 1 if of_images else scorecard.SEEDS)
-            reaching = replace(extraction, whole=joined(extraction.halves))
+            reaching = self._reaching
             others = [find(reaching, seed) for seed in seeds]
             table = scorecard.own_table(extraction, clusters, halves, others, settings)
             members = self._members(self.importance["classes"])

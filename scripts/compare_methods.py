@@ -25,6 +25,7 @@ from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.quality.embedding import lift
+from neurocarto.quality.questions import SIZES
 from neurocarto.records import Extraction, TopActivations, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.clusters import find_clusters
@@ -33,7 +34,6 @@ from neurocarto.summarisation.paper import find_paper_clusters
 from neurocarto.summarisation.similarity import Stimuli, find_stimuli, peak_agreement
 from neurocarto.summarisation.skipgram import embed_skipgram
 
-SIZES = range(3, 41)
 PAIRS = 3000
 
 Clusters = tuple[npt.NDArray[np.int32], pd.DataFrame]

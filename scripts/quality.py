@@ -37,17 +37,9 @@ from neurocarto.quality.questions import SIZES
 from neurocarto.quality.scorecard import both_ways, peak_agreement_table
 from neurocarto.records import Extraction, FloatArray, IntArray, layer_slices
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import MOST_SIMILAR, complete_linkage, find_clusters, strongest
+from neurocarto.summarisation.clusters import compared_pairs, find_clusters, linked
 from neurocarto.summarisation.paper import find_paper_clusters
-from neurocarto.summarisation.similarity import (
-    Stimuli,
-    candidate_pairs,
-    find_stimuli,
-    placed_vectors,
-    signatures,
-    similarities,
-    strongest_half,
-)
+from neurocarto.summarisation.similarity import Stimuli, find_stimuli, placed_vectors
 
 DOCUMENT = Path("docs/quality.md")
 HEADING = """\
@@ -217,14 +209,11 @@ def _cut_default(
     stimuli: Stimuli, vectors: npt.NDArray[np.float32], coverage: float, settings: RunSettings
 ) -> IntArray:
     """The default's groups of one layer at the least similarity where their coverage is nearest to that asked for."""
-    signature = signatures(strongest_half(stimuli), settings.permutations, settings.seed)
-    pairs = candidate_pairs(signature, settings.band_rows)
-    similarity = similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
+    pairs, similarity = compared_pairs(stimuli, vectors, settings)
     best = np.arange(len(stimuli))
     nearest = np.inf
     for least in np.quantile(similarity[similarity > 0], np.linspace(0.02, 0.995, CUTS)):
-        keep = similarity >= least
-        groups = complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
+        groups = linked(pairs, similarity, least)
         found = np.arange(len(stimuli)) + len(groups)
         for number, members in enumerate(groups):
             found[members] = number

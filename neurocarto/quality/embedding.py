@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neurocarto.quality.measures import interval
 from neurocarto.records import TopActivations
 from neurocarto.summarisation.neighbours import unit_rows
 from neurocarto.summarisation.similarity import Stimuli, find_stimuli
@@ -142,5 +143,4 @@ def _interval(parts: Sequence[npt.NDArray[np.float64]], seed: int) -> Interval:
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(parts), size=(RESAMPLES, len(parts)))
     means = [[rng.choice(parts[part], len(parts[part])).mean() for part in row] for row in drawn]
-    low, high = np.quantile(np.mean(means, axis=1), (0.025, 0.975))
-    return float(np.mean([part.mean() for part in parts])), float(low), float(high)
+    return float(np.mean([part.mean() for part in parts])), *interval(np.mean(means, axis=1))

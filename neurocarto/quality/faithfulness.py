@@ -18,8 +18,10 @@ import torch
 from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
+from neurocarto.quality.measures import interval
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, important, layer_slices, reach
 from neurocarto.runs.store import Run
+from neurocarto.summarisation.importance import class_images
 from neurocarto.summarisation.influence import rank_correlation, share
 from neurocarto.summarisation.interventions import RANDOM_SETS, Interventions
 from neurocarto.summarisation.strengths import Pictures, Strengths, Study
@@ -27,7 +29,6 @@ from neurocarto.summarisation.strengths import Pictures, Strengths, Study
 DECILE = 0.1
 IMPORTANT = 5
 _RESAMPLES = 400
-_INTERVAL = (2.5, 97.5)
 _EDGE = ["class", "source", "target", "weight"]
 
 
@@ -189,16 +190,15 @@ def _class_images(
     """The unseen images of each class that the run has edges for; for all images, all of them."""
     everywhere = np.arange(len(images))
     kinds = dict(zip(claims.classes["class"], claims.classes["kind"], strict=True))
-    labels = np.array([label or "" for label in images.labels])
-    predictions = np.empty(0, str)
+    shown = pd.DataFrame({"label": images.labels, "output": -1})
     if "prediction" in kinds.values():
         with torch.inference_mode():
             outputs = [model.logits(batch).argmax(1) for batch in strengths.pictures.batches(everywhere)]
-        predictions = np.array(model.categories)[torch.cat(outputs).numpy()]
+        shown["output"] = torch.cat(outputs).numpy()
     found = {ALL_IMAGES: everywhere}
     for name in claims.edges["class"].unique():
         if name != ALL_IMAGES:
-            found[name] = np.flatnonzero((labels if kinds[name] == "label" else predictions) == name)
+            found[name] = class_images(shown, name, kinds[name], model.categories)
     return found
 
 
@@ -230,16 +230,11 @@ def _random_study(
             if number != CLASS_OUTPUT:
                 layer, channels = sets[number]
                 numbers.append(len(drawn))
-                drawn[len(drawn)] = layer, _random(strengths, layer, len(channels), rng)
+                drawn[len(drawn)] = layer, strengths.random_set(layer, len(channels), rng)
             else:
                 numbers.append(CLASS_OUTPUT)
         instead.append((numbers[0], numbers[1]))
     return _study(study.name, drawn, study.images, study.outputs), instead
-
-
-def _random(strengths: Strengths, layer: str, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    living = strengths.living(layer)
-    return rng.choice(living, min(size, len(living)), replace=False)
 
 
 def _shares(interventions: Interventions, study: Study, pairs: Sequence[tuple[int, int]], seed: int) -> list[float]:
@@ -275,7 +270,7 @@ def _ablations(
             interventions.output_drop(
                 study,
                 [
-                    {layer: _random(strengths, layer, len(channels), rng) for layer, channels in off.items()}
+                    {layer: strengths.random_set(layer, len(channels), rng) for layer, channels in off.items()}
                     for _ in study.images
                 ],
             )[1]
@@ -308,9 +303,7 @@ def _bootstrap(
     if not len(pairs):
         return (np.nan,) * 3
     drawn = np.array([statistic(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(_RESAMPLES)])
-    drawn = drawn[~np.isnan(drawn)]  # samples of a single edge
-    low, high = np.percentile(drawn, _INTERVAL).tolist() if len(drawn) else (np.nan, np.nan)
-    return statistic(pairs), low, high
+    return statistic(pairs), *interval(drawn)  # samples of a single edge have no correlation
 
 
 def _beside(pairs: FloatArray, rng: np.random.Generator) -> tuple[float, ...]:

@@ -104,8 +104,8 @@ class Figure:
 
     def row(self, measure: str, layer: str = "", cluster: int = -1) -> dict[str, object]:
         """The figure as a row of a table of measures."""
-        low, high = _interval(self.replicates)
-        null_low, null_high = _interval(self.null)
+        low, high = interval(self.replicates)
+        null_low, null_high = interval(self.null)
         return {
             "layer": layer, "cluster": cluster, "measure": measure, "value": self.value, "low": low, "high": high,
             "null": _mean(self.null), "null_low": null_low, "null_high": null_high, "count": self.count,
@@ -163,7 +163,8 @@ def _mean(values: FloatArray) -> float:
     return float(_means(np.asarray(values)[:, None])[0])
 
 
-def _interval(values: FloatArray) -> tuple[float, float]:
+def interval(values: FloatArray) -> tuple[float, float]:
+    """Return the central 95 % of bootstrap samples; NaN, which do not count, where there are none."""
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (np.nan, np.nan)
     return float(low), float(high)

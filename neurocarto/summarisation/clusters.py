@@ -69,15 +69,28 @@ def tabulate(
 def _layer_clusters(
     stimuli: Stimuli, vectors: npt.NDArray[np.float32], settings: RunSettings
 ) -> list[npt.NDArray[np.int64]]:
-    alive = np.flatnonzero(stimuli.alive)
-    if len(alive) < settings.min_cluster_size:
+    if stimuli.alive.sum() < settings.min_cluster_size:
         return []
+    groups = linked(*compared_pairs(stimuli, vectors, settings), settings.min_similarity)
+    return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
+
+
+def compared_pairs(
+    stimuli: Stimuli, vectors: npt.NDArray[np.float32], settings: RunSettings
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the candidate pairs (p, 2) of a layer's living neurons, and how similar the two of each are (p,)."""
+    alive = np.flatnonzero(stimuli.alive)
     signature = signatures(strongest_half(stimuli)[alive], settings.permutations, settings.seed)
     pairs = alive[candidate_pairs(signature, settings.band_rows)]
-    similarity = similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
-    keep = similarity >= settings.min_similarity
-    groups = complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
-    return sorted((g for g in groups if len(g) >= settings.min_cluster_size), key=lambda g: int(g[0]))
+    return pairs, similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
+
+
+def linked(
+    pairs: npt.NDArray[np.int64], similarity: npt.NDArray[np.float64], least: float
+) -> list[npt.NDArray[np.int64]]:
+    """Group neurons by those of the pairs (p, 2) that are similar enough; see complete_linkage."""
+    keep = similarity >= least
+    return complete_linkage(*strongest(pairs[keep], similarity[keep], MOST_SIMILAR))
 
 
 def _describe(

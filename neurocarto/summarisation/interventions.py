@@ -149,13 +149,11 @@ class Interventions:
         self, study: Study, layer: str, run: "_Run", before: Tensor, rng: np.random.Generator, found: Drops
     ) -> None:
         """Switch off random sets of neurons of a layer, as large as its groups; groups of one size share them."""
-        living, sources = self._strengths.living(layer), study.groups[layer]
+        sources = study.groups[layer]
         rounds = ceil(RANDOM_SETS / len(study.images))
         for size in sorted({len(channels) for channels in sources.values()}):
             after = [
-                run.strengths(
-                    [OUTPUT], {layer: [rng.choice(living, min(size, len(living)), replace=False) for _ in before]}
-                )
+                run.strengths([OUTPUT], {layer: [self._strengths.random_set(layer, size, rng) for _ in before]})
                 for _ in range(rounds)
             ]
             drop = before - torch.stack([strengths[CLASS_OUTPUT] for strengths in after]).mean(0)

@@ -19,6 +19,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from neurocarto.records import IntArray, TopActivations
+from neurocarto.summarisation.neighbours import unit_rows
 
 GRID = 7
 """Side of the grid in whose cells distances between peaks are stated, whatever the layer's map."""
@@ -150,6 +151,22 @@ def _equal_rows(
 
 
 @numba.njit(cache=True)
+def _next_common(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], i: int, j: int) -> tuple[int, int]:
+    """Where, from i and j on, two rising rows of images next have one in common; their ends where they have none."""
+    while i < len(first) and j < len(second):
+        if first[i] < second[j]:
+            i += 1
+        elif first[i] > second[j]:
+            j += 1
+        elif first[i] >= 0:
+            return i, j
+        else:
+            i += 1
+            j += 1
+    return len(first), len(second)
+
+
+@numba.njit(cache=True)
 def _cosines(
     pairs: npt.NDArray[np.int64],
     images: npt.NDArray[np.int32],
@@ -163,21 +180,14 @@ def _cosines(
     m = images.shape[1]
     for p in range(len(pairs)):
         a, b = pairs[p, 0], pairs[p, 1]
-        i = j = 0
         together = same_place = 0.0
-        while i < m and j < m:
-            if images[a, i] < images[b, j]:
-                i += 1
-            elif images[a, i] > images[b, j]:
-                j += 1
-            else:
-                if images[a, i] >= 0:
-                    product = weights[a, i] * weights[b, j]
-                    dy, dx = rows[a, i] - rows[b, j], columns[a, i] - columns[b, j]
-                    together += product
-                    same_place += product * np.exp(-(dy * dy + dx * dx) / spread)
-                i += 1
-                j += 1
+        i, j = _next_common(images[a], images[b], 0, 0)
+        while i < m:
+            product = weights[a, i] * weights[b, j]
+            dy, dx = rows[a, i] - rows[b, j], columns[a, i] - columns[b, j]
+            together += product
+            same_place += product * np.exp(-(dy * dy + dx * dx) / spread)
+            i, j = _next_common(images[a], images[b], i + 1, j + 1)
         result[0, p], result[1, p] = together, same_place
     return result
 
@@ -216,15 +226,9 @@ def placed_vectors(stimuli: Stimuli, axes: int, place_width: float, seed: int) -
     placed = _placed_weights(stimuli, place_width)
     d = min(axes, min(placed.shape) - 2)
     if d < 1:  # too few neurons or images to have anything in common: each pair is compared as it is
-        dense: npt.NDArray[np.float32] = placed.toarray()
-        return _of_unit_length(dense)
+        return unit_rows(placed.toarray())
     left, values, _ = randomized_svd(placed, d + 1, n_iter=1, random_state=seed)
-    return _of_unit_length((left * values)[:, 1:].astype(np.float32)) * stimuli.alive[:, None]
-
-
-def _of_unit_length(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    unit: npt.NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
+    return unit_rows((left * values)[:, 1:].astype(np.float32)) * stimuli.alive[:, None]
 
 
 def _placed_weights(stimuli: Stimuli, place_width: float) -> sparse.csr_matrix:
@@ -280,19 +284,12 @@ def _agreements(
     m = images.shape[1]
     for p in range(len(pairs)):
         a, b = pairs[p, 0], pairs[p, 1]
-        i = j = 0
-        while i < m and j < m:
-            if images[a, i] < images[b, j]:
-                i += 1
-            elif images[a, i] > images[b, j]:
-                j += 1
-            else:
-                if images[a, i] >= 0:
-                    near = abs(rows[a, i] - rows[b, j]) <= 1 and abs(columns[a, i] - columns[b, j]) <= 1
-                    counts[0, p] += 1
-                    counts[1, p] += near
-                i += 1
-                j += 1
+        i, j = _next_common(images[a], images[b], 0, 0)
+        while i < m:
+            near = abs(rows[a, i] - rows[b, j]) <= 1 and abs(columns[a, i] - columns[b, j]) <= 1
+            counts[0, p] += 1
+            counts[1, p] += near
+            i, j = _next_common(images[a], images[b], i + 1, j + 1)
     return counts
 
 

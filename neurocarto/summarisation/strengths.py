@@ -67,6 +67,11 @@ class Strengths:
         """Return the channels of a layer that are not constant."""
         return np.flatnonzero(self._reach[layer].isfinite().numpy())
 
+    def random_set(self, layer: str, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw so many living channels of a layer, or all where there are no more."""
+        living = self.living(layer)
+        return rng.choice(living, min(size, len(living)), replace=False)
+
     def cluster(self, maps: Tensor, layer: str, channels: npt.NDArray[np.int64]) -> Tensor:
         """Return a group's activation (B,) from its layer's clamped maps (B, C, H, W)."""
         members = torch.from_numpy(channels)
