@@ -48,7 +48,7 @@ class RunSettings:
     # Clusters: which neurons of a layer detect the same concept.
     clustering: str = _choice(("verified", "paper"), "verified candidates, or the two MinHash stages of the paper")
     stimuli_share: float = _knob(0.1, 0.001, 0.5, "share of the images that are a neuron's stimuli (top_k - 1 at most)")
-    permutations: int = _knob(256, 16, 4096, "hash functions of a MinHash signature")
+    permutations: int = _knob(1024, 16, 4096, "hash functions of a MinHash signature")
     band_rows: int = _knob(2, 1, 16, "signature rows per LSH band; fewer find weaker candidates")
     cluster_share: float = _knob(
         0.2, 0.001, 0.5, "share of the images that clusters compare neurons on (twice top_k - 1 at most)"
@@ -56,7 +56,7 @@ class RunSettings:
     axes: int = _knob(120, 2, 1024, "axes of common variation on which the similarity of neurons is smoothed")
     place_width: float = _knob(1.0, 0.25, 7.0, "how far apart two peaks still match, in cells of a 7 x 7 grid")
     min_agreement: float = _knob(0.3, 0.0, 1.0, "least share of common stimuli with peaks at the same place")
-    min_similarity: float = _knob(0.22, 0.0, 1.0, "least similarity of any two neurons in a cluster")
+    min_similarity: float = _knob(0.24, 0.0, 1.0, "least similarity of any two neurons in a cluster")
     min_cluster_size: int = _knob(2, 2, 1000, "neurons in the smallest cluster")
 
     # Embedding and map.

@@ -55,7 +55,7 @@ STAGES = {
     "offsets": Stage(3, ("batch_size",), after=("lineage", "extraction")),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
-        2,
+        3,
         (
             "clustering", "stimuli_share", "permutations", "band_rows", "cluster_share", "axes", "place_width",
             "min_agreement", "min_similarity", "min_cluster_size", "batch_size",

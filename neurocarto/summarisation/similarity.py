@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from neurocarto.records import IntArray, TopActivations
 from neurocarto.summarisation.neighbours import unit_rows
@@ -220,15 +220,21 @@ def placed_vectors(stimuli: Stimuli, axes: int, place_width: float, seed: int) -
     """Return each neuron's placed weights on the axes along which all neurons vary together, (n, d) of unit length.
 
     The weights, spread over cells as Gaussians of place_width cells, make a matrix of neurons × (images × cells); its
-    randomised SVD gives the axes, d = min(axes, what the data carry), without the first, which only says how common
-    a neuron's stimuli are. Neurons without stimuli have zeros. O(n m d).
+    SVD gives the axes, d = min(axes, what the data carry), without the first, which only says how common a neuron's
+    stimuli are. It is run until it has converged, so the seed, from which it starts, makes no difference to speak of.
+    Neurons without stimuli have zeros. O(n m d).
     """
     placed = _placed_weights(stimuli, place_width)
     d = min(axes, min(placed.shape) - 2)
     if d < 1:  # too few neurons or images to have anything in common: each pair is compared as it is
         return unit_rows(placed.toarray())
-    left, values, _ = randomized_svd(placed, d + 1, n_iter=1, random_state=seed)
-    return unit_rows((left * values)[:, 1:].astype(np.float32)) * stimuli.alive[:, None]
+    n = len(stimuli)
+    # Of the neurons' products with one another, and one added to each with itself: ARPACK fails where all are zero.
+    products = LinearOperator((n, n), lambda v: placed @ (v @ placed) + v, dtype=np.float32)
+    start = np.random.default_rng(seed).standard_normal(n).astype(np.float32)
+    values, left = eigsh(products, d + 1, v0=start)  # the largest come last
+    vectors = left * np.sqrt((values - 1).clip(0))
+    return unit_rows(vectors[:, :-1].astype(np.float32)) * stimuli.alive[:, None]
 
 
 def _placed_weights(stimuli: Stimuli, place_width: float) -> sparse.csr_matrix:
