@@ -2,9 +2,9 @@
 
     python -m scripts.quality IMAGES
 
-One extraction of EfficientNet-Lite0 over a folder of images (1,000 at least are worth while). Every way clusters the
-neurons by one half of the images and is judged on the other, then with the halves swapped. Takes the folder from
-NEUROCARTO_SAMPLE_IMAGES when none is given.
+One extraction of a network over a folder of images (1,000 at least are worth while). Every way clusters the neurons by
+one half of the images and is judged on the other, then with the halves swapped. Takes the folder from
+NEUROCARTO_SAMPLE_IMAGES when none is given. Other splits into halves come with other seeds.
 """
 
 import argparse
@@ -329,15 +329,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
     parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser.add_argument("--model", default="efficientnet_lite0", help="whose neurons (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the halves and all else (default: %(default)s)")
+    parser.add_argument("--default-only", action="store_true", help="leave the other ways out")
     parser.add_argument("--judge", default=DEFAULT, metavar="MODEL", help="any other network (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="what is written (default: %(default)s)")
     options = parser.parse_args()
-    settings = RunSettings(threads=options.threads)
+    settings = RunSettings(threads=options.threads, seed=options.seed)
     with threadpool_limits(options.threads):
-        model, images = load_model("efficientnet_lite0"), list_images(options.images)
+        model, images = load_model(options.model), list_images(options.images)
         subject = prepare(model, options.judge, images, settings)
-        table = compare(subject, ways(subject))
+        chosen = ways(subject)
+        if options.default_only:
+            chosen = {name: way for name, way in chosen.items() if name.startswith("default")}
+        table = compare(subject, chosen)
     heading = HEADING.format(
         model=model.name,
         images=len(subject.extraction.images),

@@ -201,7 +201,7 @@ _OWN = {
 }  # fmt: skip
 _JUDGED = {
     "intruder": (0.7, 0.25), "coherence": (0.6, 0.4), "faithfulness": (0.75, 0.0), "strongest_decile": (6.5, 1.0),
-    "five_clusters": (7.2, np.nan),
+    "five_clusters": (7.2, np.nan), "five_effective": (9.1, np.nan),
 }  # fmt: skip
 """Measures with their value and that of random groups."""
 _OF_CLUSTERS, _OF_THE_RUN = {"intruder", "coherence", "peak_agreement"}, {"false_discoveries"}

@@ -28,6 +28,8 @@ from neurocarto.summarisation.strengths import Pictures, Strengths, Study
 
 DECILE = 0.1
 IMPORTANT = 5
+CLASSES = 30
+"""Classes looked at, at most, and all images together; more are drawn from."""
 _RESAMPLES = 400
 _EDGE = ["class", "source", "target", "weight"]
 
@@ -86,8 +88,8 @@ class Faithfulness:
 
     edges: class, source, target, weight, drop: the share of its activation that the target lost on unseen images;
     random: the same of a random pair for each of the strongest edges, instead of which it stands (rows of edges in
-    `edge`); ablations: class, drop, random: what the class's own output loses without its most important clusters, and
-    without random sets.
+    `edge`); ablations: measure, class, drop, random: what the class's own output loses without five of its clusters,
+    and without random sets.
     """
 
     edges: pd.DataFrame
@@ -100,8 +102,9 @@ class Faithfulness:
         faithfulness: rank correlation of weight and drop over edges; strongest_decile: mean drop of the tenth of the
         edges with the largest weights, in the direction that the weight says, ÷ mean size of the drop of random pairs;
         five_clusters: mean drop of a class's output without its most important clusters ÷ mean size of its drop without
-        random sets; strongest_drop, five_drop: what these divide, the random ones as null. Intervals resample edges or
-        classes.
+        random sets; five_effective: the same of the important clusters whose effect the run found to be surest
+        (effect_low); strongest_drop, five_clusters_drop, five_effective_drop: what these divide, the random ones as
+        null. Intervals resample edges or classes.
         """
         rng = np.random.default_rng(seed)
         edges = self.edges
@@ -113,9 +116,10 @@ class Faithfulness:
         pairs = np.column_stack([says * strongest["drop"].to_numpy(), self.random["drop"].abs().to_numpy()])
         rows.append(("", "strongest_decile", _bootstrap(pairs, _ratio, rng), len(pairs)))
         rows.append(("", "strongest_drop", _beside(pairs, rng), len(pairs)))
-        sets = np.column_stack([self.ablations["drop"], self.ablations["random"].abs()])
-        rows.append(("", "five_clusters", _bootstrap(sets, _ratio, rng), len(sets)))
-        rows.append(("", "five_drop", _beside(sets, rng), len(sets)))
+        for measure, table in _parts(self.ablations, "measure"):
+            sets = np.column_stack([table["drop"], table["random"].abs()])
+            rows.append(("", measure, _bootstrap(sets, _ratio, rng), len(sets)))
+            rows.append(("", f"{measure}_drop", _beside(sets, rng), len(sets)))
         columns = ["value", "low", "high", "null", "null_low", "null_high"]
         return pd.DataFrame(
             [
@@ -141,8 +145,8 @@ def measure_faithfulness(
     """Hold a run's edges and important clusters against unseen images.
 
     images: labelled as the run's; class_images: so many are drawn of a class at most (of all images four times as
-    many). Classes without unseen images are left out. advance is called once per class that the run has edges for.
-    Raises ImagesError when an image cannot be read.
+    many). Of classes with edges and unseen images, CLASSES are looked at; advance is called after each. Raises
+    ImagesError when an image cannot be read.
 
     Time: the network from the source's layer to the target's, for each edge's source, and for each random source beside
     the strongest edges.
@@ -151,11 +155,12 @@ def measure_faithfulness(
     strengths = Strengths(
         model, claims.layers, claims.reach, Pictures(model, images, np.arange(len(images)), batch_size)
     )
-    own = _class_images(model, strengths, claims, images)
+    own = {name: found for name, found in _class_images(model, strengths, claims, images).items() if len(found)}
+    looked_at = {ALL_IMAGES, *rng.permutation(sorted(own.keys() - {ALL_IMAGES}))[:CLASSES].tolist()}
     chosen = {
         name: np.sort(rng.permutation(found)[: class_images * (1 if name else 4)])
         for name, found in own.items()
-        if len(found)
+        if name in looked_at
     }
     strengths.learn_means(np.unique(np.concatenate([*chosen.values()])))
     interventions = Interventions(strengths, lineage)
@@ -254,31 +259,42 @@ def _ablations(
     outputs: Mapping[str, list[int]],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """What each class with an output loses without its most important clusters at once, and without random sets."""
+    """What each class with an output loses without five of its important clusters at once, and without random sets."""
     rows = []
-    ranked = important(claims.importance, claims.rate).sort_values("rank", kind="stable")
-    for name, table in _parts(ranked, "class"):
+    for name, table in _parts(important(claims.importance, claims.rate), "class"):
         if name not in chosen or not outputs[name]:
             continue
         study = Study(name, {}, chosen[name], outputs[name])
-        clusters = [claims.channels(number) for number in table["cluster"].head(IMPORTANT)]
-        off: dict[str, npt.NDArray[np.int64]] = {}
-        for layer, channels in clusters:
-            off[layer] = np.concatenate([off.get(layer, channels[:0]), channels])
-        strength, drop = interventions.output_drop(study, [off] * len(study.images))
-        rounds = [
-            interventions.output_drop(
-                study,
-                [
-                    {layer: strengths.random_set(layer, len(channels), rng) for layer, channels in off.items()}
-                    for _ in study.images
-                ],
-            )[1]
-            for _ in range(ceil(RANDOM_SETS / len(study.images)))
-        ]
-        if sum(strength) > 0:
-            rows.append((name, sum(drop) / sum(strength), np.mean(rounds, axis=0).sum() / sum(strength)))
-    return pd.DataFrame(rows, columns=["class", "drop", "random"])
+        for measure, best in (
+            ("five_clusters", table.nsmallest(IMPORTANT, "rank")),
+            ("five_effective", table.nlargest(IMPORTANT, "effect_low")),
+        ):
+            off: dict[str, npt.NDArray[np.int64]] = {}
+            for layer, channels in map(claims.channels, best["cluster"]):
+                off[layer] = np.concatenate([off.get(layer, channels[:0]), channels])
+            strength, drop = interventions.output_drop(study, [off] * len(study.images))
+            if off and sum(strength) > 0:
+                random = _random_drop(interventions, strengths, study, off, rng)
+                rows.append((measure, name, sum(drop) / sum(strength), random / sum(strength)))
+    return pd.DataFrame(rows, columns=["measure", "class", "drop", "random"])
+
+
+def _random_drop(
+    interventions: Interventions,
+    strengths: Strengths,
+    study: Study,
+    off: Mapping[str, npt.NDArray[np.int64]],
+    rng: np.random.Generator,
+) -> float:
+    """What the class's own output loses, summed over its images, without random sets in place of some channels."""
+
+    def drawn() -> dict[str, npt.NDArray[np.int64]]:
+        return {layer: strengths.random_set(layer, len(channels), rng) for layer, channels in off.items()}
+
+    rounds = ceil(RANDOM_SETS / len(study.images))
+    return float(
+        np.mean([sum(interventions.output_drop(study, [drawn() for _ in study.images])[1]) for _ in range(rounds)])
+    )
 
 
 def _parts(table: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:

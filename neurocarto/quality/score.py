@@ -27,10 +27,12 @@ from PIL import Image
 from neurocarto.engine.local import extract
 from neurocarto.errors import ImagesError, ModelError, NeurocartoError, RunError
 from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.lineage import find_lineage
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.progress import Progress
 from neurocarto.quality.agreement import agreement
+from neurocarto.quality.faithfulness import CLASSES, Claims, measure_faithfulness
 from neurocarto.quality.groups import find_groups
 from neurocarto.quality.intruder import coherence, intruder
 from neurocarto.quality.judge import PATCHES, Judge, Open, load_judge, neuron_features, peak_places
@@ -201,9 +203,32 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
         table("coherence", lambda neurons: coherence(features[neurons]), seen),
         table("peak_agreement", lambda neurons: agreement(stimuli[neurons]), stimuli.alive),
     ]
+    if len(run.influence):
+        with progress.stage("edges", min(CLASSES + 1, run.influence["class"].nunique()), "class") as advance:
+            held = measure_faithfulness(
+                model,
+                _usable(images, files),
+                Claims.of_run(run),
+                find_lineage(model, layers),
+                seed,
+                settings.batch_size,
+                settings.influence_images,
+                advance,
+            )
+        tables.append(held.measures(seed))
     same = images.fingerprint == run.manifest.images["fingerprint"]
     notes = ("these are the images that the clusters were formed on, which flatters them",) if same else ()
     return _Found(pd.concat(tables, ignore_index=True), "originals", notes)
+
+
+def _usable(images: ImageSet, files: Sequence[int]) -> ImageSet:
+    """Those images that could be read."""
+    return replace(
+        images,
+        paths=tuple(images.paths[file] for file in files),
+        labels=tuple(images.labels[file] for file in files),
+        load=lambda index: images.load(files[index]),
+    )
 
 
 def _studied(run: Run) -> Model:

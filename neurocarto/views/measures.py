@@ -95,6 +95,14 @@ MEASURES = {
         unit="×",
         top=None,
     ),
+    "five_effective": Measure(
+        "Most effective clusters",
+        "The same for the five important clusters whose effect on the class's own output the run found to be surest.",
+        null="random sets",
+        form=".1f",
+        unit="×",
+        top=None,
+    ),
     "false_discoveries": Measure(
         "False finds",
         "Share of clusters called important when the labels are shuffled: no more than the stated rate.",
@@ -109,7 +117,7 @@ SECTIONS = {
         "coverage", "size", "largest", "stability_seeds", "stability_halves",
     ),
     "Do map, edges and importance hold?": (
-        "lift@10", "trustworthiness", "faithfulness", "strongest_decile", "five_clusters",
+        "lift@10", "trustworthiness", "faithfulness", "strongest_decile", "five_clusters", "five_effective",
         "false_discoveries",
     ),
 }  # fmt: skip

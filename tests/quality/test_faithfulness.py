@@ -17,6 +17,7 @@ from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.lineage import Lineage, find_lineage
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.quality import faithfulness
 from neurocarto.quality.faithfulness import Claims, Faithfulness, measure_faithfulness
 from neurocarto.records import MEASURES
 from neurocarto.runs.store import Run
@@ -96,7 +97,7 @@ def claims(network: Model, seen: ImageSet, lineage: Lineage) -> Claims:
     importance = pd.concat(
         pd.DataFrame({"class": name, "cluster": [*own[name], 5, 6], "score": 0.9, "q_value": 0.0, "rank": range(4)})
         for name in names
-    )
+    ).assign(effect_low=lambda table: table["rank"] / 10)
     found = measure_influence(
         network, seen, extraction, lineage, cluster, table, classes, importance.query("rank < 2"), SETTINGS,
         lambda _: None,
@@ -126,11 +127,33 @@ def test_wrong_weights_are_found_out(network: Model, unseen: ImageSet, claims: C
 
 def test_random_neurons_matter_less(found: Faithfulness) -> None:
     rows = found.measures().set_index(["layer", "measure"]).loc[""]
-    for ratio, drop in (("strongest_decile", "strongest_drop"), ("five_clusters", "five_drop")):
+    for ratio, drop in (("strongest_decile", "strongest_drop"), ("five_clusters", "five_clusters_drop")):
         assert rows.loc[drop, "value"] > 2 * rows.loc[drop, "null"] > 0
         assert rows.loc[ratio, "value"] == pytest.approx(rows.loc[drop, "value"] / rows.loc[drop, "null"])
-    assert found.ablations["class"].tolist() == ["green", "red"]
+    assert found.ablations["class"].tolist() == ["green", "green", "red", "red"]
     assert set(rows.columns) | {"layer", "measure"} == set(MEASURES.names)
+
+
+def test_the_most_effective_stand_beside_the_most_important(
+    network: Model, unseen: ImageSet, claims: Claims, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faithfulness, "IMPORTANT", 1)
+    turned = replace(claims, importance=claims.importance.assign(rank=1 - claims.importance["rank"]))
+    ablated, opposite = (
+        measure_faithfulness(network, unseen, own, lineage).ablations.set_index(["measure", "class"])["drop"]
+        for own in (claims, turned)
+    )
+    assert ablated["five_clusters"].to_dict() != ablated["five_effective"].to_dict()
+    assert ablated["five_effective"].to_dict() == pytest.approx(opposite["five_clusters"].to_dict())
+
+
+def test_only_so_many_classes_are_looked_at(
+    network: Model, unseen: ImageSet, claims: Claims, lineage: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faithfulness, "CLASSES", 1)
+    seen = [set(measure_faithfulness(network, unseen, claims, lineage, seed).edges["class"]) for seed in range(8)]
+    assert all(len(classes) == 2 and "" in classes for classes in seen)
+    assert {"red", "green"} <= set().union(*seen)
 
 
 def test_classes_without_unseen_images_are_left_out(
@@ -139,7 +162,7 @@ def test_classes_without_unseen_images_are_left_out(
     reds = replace(seen, labels=tuple(label if label == "red" else None for label in seen.labels))
     found = measure_faithfulness(network, reds, claims, lineage)
     assert set(found.edges["class"]) == {"", "red"}
-    assert found.ablations["class"].tolist() == ["red"]
+    assert set(found.ablations["class"]) == {"red"}
 
 
 def test_classes_by_prediction_are_those_of_the_unseen_images(

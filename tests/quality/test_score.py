@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -116,3 +117,19 @@ def test_wrong_numbers_are_one_line(
 ) -> None:
     assert main(["score", str(run), *arguments]) == 2
     assert capsys.readouterr().err == f"neurocarto: {problem}\n"
+
+
+@pytest.mark.slow
+def test_images_hold_clusters_and_edges(
+    real_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(real_run, folder)
+    monkeypatch.setattr(scoring, "load_judge", lambda *_: cast(Judge, Toy()))
+    score(folder, "toy", images=str(photos), draws=50)
+    ((info, table),) = Run(folder).scores().values()
+    assert info["pictures"] == "originals"
+    assert info["notes"] == ["these are the images that the clusters were formed on, which flatters them"]
+    whole = table[(table["layer"] == "") & (table["cluster"] < 0)].set_index("measure")
+    assert {"intruder", "coherence", "peak_agreement", "faithfulness", "strongest_decile"} <= {*whole.index}
+    assert whole.loc["faithfulness", "value"] > 0.5
