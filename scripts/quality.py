@@ -26,7 +26,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from neurocarto.engine.local import extract
-from neurocarto.engine.memory import resident_bytes
+from neurocarto.engine.memory import keep_freed_memory, resident_bytes
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
@@ -337,6 +337,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="what is written (default: %(default)s)")
     options = parser.parse_args()
     settings = RunSettings(threads=options.threads, seed=options.seed)
+    keep_freed_memory()
     with threadpool_limits(options.threads):
         model, images = load_model(options.model), list_images(options.images)
         subject = prepare(model, options.judge, images, settings)
