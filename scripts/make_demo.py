@@ -1,4 +1,4 @@
-"""Rebuild data/demo: photographs composed of Tux Paint's stamps, then a run over them.
+"""Rebuild data/demo: photographs composed of Tux Paint's stamps, then a run over them with its scores.
 
     python -m scripts.make_demo            (or: make demo)
 
@@ -283,21 +283,19 @@ def obtain_stamps(cache: Path) -> Path:
 
 
 def make_run(photographs: Path, out: Path, seed: int) -> int:
-    """Run the pipeline over the pictures and put the run in the place of the old one once it is whole."""
+    """Run the pipeline over the pictures, score the run, and put it in the place of the old one once it is whole."""
     fresh = out.with_name(f".{out.name}-fresh")
     shutil.rmtree(fresh, ignore_errors=True)
     folders = ["--images", _below_root(photographs), "--out", str(fresh)]
     options = ["--seed", str(seed), "--threads", str(THREADS), "--influence-images", str(INFLUENCE_IMAGES)]
-    code = subprocess.run(
-        [sys.executable, "-m", "neurocarto", "run", *folders, *options],
-        cwd=ROOT,
-        check=False,
-    ).returncode
-    if code == 0:
-        shutil.rmtree(out, ignore_errors=True)
-        fresh.rename(out)
-        print(f"the run is now {out}")
-    return code
+    for command in (["run", *folders, *options], ["score", str(fresh), "--seed", str(seed)]):
+        code = subprocess.run([sys.executable, "-m", "neurocarto", *command], cwd=ROOT, check=False).returncode
+        if code:
+            return code
+    shutil.rmtree(out, ignore_errors=True)
+    fresh.rename(out)
+    print(f"the run is now {out}")
+    return 0
 
 
 def _below_root(folder: Path) -> str:

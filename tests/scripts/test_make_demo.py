@@ -132,7 +132,7 @@ class FakePipeline:
 
     def __call__(self, command: list[str], **_: object) -> "FakePipeline":
         self.asked.append(command)
-        if self.returncode == 0:
+        if self.returncode == 0 and "run" in command:
             out = Path(command[command.index("--out") + 1])
             out.mkdir(parents=True)
             (out / "manifest.json").write_text("new")
@@ -155,4 +155,6 @@ def test_a_run_takes_the_old_ones_place_only_when_it_is_whole(
     assert make_demo.main(arguments) == returncode
     assert pipeline.asked[0][1:6] == ["-m", "neurocarto", "run", "--images", str(photographs)]
     assert pipeline.asked[0][-6:] == ["--seed", "3", "--threads", "2", "--influence-images", "4"]
+    scored = [["-m", "neurocarto", "score", str(tmp_path / ".run-fresh"), "--seed", "3"]]
+    assert [command[1:] for command in pipeline.asked[1:]] == (scored if returncode == 0 else [])
     assert (out / "manifest.json").read_text() == left
