@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     names = {knob.name for knob in fields(RunSettings)}
     settings = RunSettings(**{name: value for name, value in vars(options).items() if name in names})
     # torch takes seconds to import, and only this command needs it.
-    from neurocarto.engine.memory import keep_freed_memory
+    from neurocarto.engine.heap import keep_freed_memory
     from neurocarto.pipeline import run
     from neurocarto.progress import Progress
 
@@ -195,7 +195,7 @@ def _score(options: argparse.Namespace) -> int:
         raise SettingsError(f"--draws is {options.draws}; it must be between 1 and {MOST_DRAWS}")
     if options.seed < 0:
         raise SettingsError(f"--seed is {options.seed}; it must not be below 0")
-    from neurocarto.engine.memory import keep_freed_memory
+    from neurocarto.engine.heap import keep_freed_memory
     from neurocarto.progress import Progress
     from neurocarto.quality.score import score, table_lines
     from neurocarto.runs.store import Run

@@ -25,8 +25,9 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
-from neurocarto.engine.memory import keep_freed_memory, resident_bytes
+from neurocarto.engine.memory import resident_bytes
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model

@@ -154,7 +154,7 @@ class TestProblems:
             ("--batch-size=0", "batch_size is 0; it must be between 1 and 4096"),
             ("--min-distance=nan", "min_distance is nan"),
             ("--seed=-1", "seed is -1"),
-            ("--band-rows=3", "permutations is 256; it must be a multiple of band_rows (3)"),
+            ("--band-rows=3", "permutations is 1024; it must be a multiple of band_rows (3)"),
             ("--seed=many", "argument --seed: invalid int value: 'many'"),
             ("--colour=red", "unrecognized arguments: --colour=red"),
         ],

@@ -1,4 +1,4 @@
-"""How much memory an extraction will take, said before it starts; and not giving it back between two passes."""
+"""How much memory an extraction will take, said before it starts."""
 
 import ctypes
 import os
@@ -19,23 +19,6 @@ _SLACK = 1.25
 """What the allocator holds for each byte in use (measured)."""
 _ELSE = 40_000_000
 """Bytes of everything that does not grow with neurons or images: decoders, buffers, tables (measured)."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""mallopt's names, from malloc.h: free memory that is kept, and the size from which arrays are mapped one by one."""
-_KEPT = 2**30
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory of up to a gigabyte, for what asks for it next.
-
-    Every pass through a network asks for the same hundreds of megabytes again. Handing each array back to the kernel
-    and getting it anew took half of the time of EfficientNet-Lite2 on batches of 32 patches. Does nothing where the C
-    library is not glibc. For a process that computes; see dashboard.memory for one that waits.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def expected_peak(model: Model, layers: Sequence[Layer], images: int, labels: int, settings: RunSettings) -> int:
