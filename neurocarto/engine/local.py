@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from neurocarto.engine.memory import give_back
+from neurocarto.engine.heap import give_back
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
 from neurocarto.extraction.decoding import shown

@@ -1,9 +1,7 @@
 """How much memory an extraction will take, said before it starts."""
 
-import ctypes
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 
 import torch
 
@@ -51,15 +49,6 @@ def _growth(model: Model, layers: Sequence[Layer], images: int, labels: int, set
 def kept_per_neuron(settings: RunSettings) -> int:
     """Return the bytes that a pass over many images keeps of one neuron, without classes (8 bytes each)."""
     return settings.top_k * _ENTRY * (2 + len(SNAPSHOT_FRACTIONS)) + 2 * settings.profile_images
-
-
-def give_back() -> None:
-    """Hand memory that is free inside the allocator back to the system, where that is glibc's.
-
-    What a stream keeps lies scattered among what it needed in passing, and would hold it all.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:
