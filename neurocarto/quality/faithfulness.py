@@ -13,9 +13,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
-from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
 from neurocarto.quality.measures import interval
@@ -133,29 +131,26 @@ class Faithfulness:
 
 
 def measure_faithfulness(
-    model: Model,
-    images: ImageSet,
+    pictures: Pictures,
+    shown: pd.DataFrame,
     claims: Claims,
     lineage: Lineage,
     seed: int = 0,
-    batch_size: int = 8,
     class_images: int = 24,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Faithfulness:
     """Hold a run's edges and important clusters against unseen images.
 
-    images: labelled as the run's; class_images: so many are drawn of a class at most (of all images four times as
-    many). Of classes with edges and unseen images, CLASSES are looked at; advance is called after each. Raises
-    ImagesError when an image cannot be read.
+    pictures: the unseen images; shown: of each its label, as the run's, and the network's output (a column each);
+    class_images: so many are drawn of a class at most (of all images four times as many). Of classes with edges and
+    unseen images, CLASSES are looked at; advance is called after each. Raises ImagesError when an image cannot be read.
 
     Time: the network from the source's layer to the target's, for each edge's source, and for each random source beside
     the strongest edges.
     """
     rng = np.random.default_rng(seed)
-    strengths = Strengths(
-        model, claims.layers, claims.reach, Pictures(model, images, np.arange(len(images)), batch_size)
-    )
-    own = {name: found for name, found in _class_images(model, strengths, claims, images).items() if len(found)}
+    strengths = Strengths(pictures.model, claims.layers, claims.reach, pictures)
+    own = {name: found for name, found in _class_images(pictures.model, claims, shown).items() if len(found)}
     looked_at = {ALL_IMAGES, *rng.permutation(sorted(own.keys() - {ALL_IMAGES}))[:CLASSES].tolist()}
     chosen = {
         name: np.sort(rng.permutation(found)[: class_images * (1 if name else 4)])
@@ -189,18 +184,10 @@ def measure_faithfulness(
     )
 
 
-def _class_images(
-    model: Model, strengths: Strengths, claims: Claims, images: ImageSet
-) -> dict[str, npt.NDArray[np.int64]]:
+def _class_images(model: Model, claims: Claims, shown: pd.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
     """The unseen images of each class that the run has edges for; for all images, all of them."""
-    everywhere = np.arange(len(images))
     kinds = dict(zip(claims.classes["class"], claims.classes["kind"], strict=True))
-    shown = pd.DataFrame({"label": images.labels, "output": -1})
-    if "prediction" in kinds.values():
-        with torch.inference_mode():
-            outputs = [model.logits(batch).argmax(1) for batch in strengths.pictures.batches(everywhere)]
-        shown["output"] = torch.cat(outputs).numpy()
-    found = {ALL_IMAGES: everywhere}
+    found = {ALL_IMAGES: np.arange(len(shown))}
     for name in claims.edges["class"].unique():
         if name != ALL_IMAGES:
             found[name] = class_images(shown, name, kinds[name], model.categories)

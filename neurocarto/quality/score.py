@@ -43,6 +43,7 @@ from neurocarto.request import ModelRequest
 from neurocarto.runs.store import SCORES, Run
 from neurocarto.settings import RunSettings, available_threads
 from neurocarto.summarisation.similarity import find_stimuli
+from neurocarto.summarisation.strengths import Pictures
 
 HALVES = "the run's halves"
 _KINDS = {"intruder": intruder, "coherence": coherence}
@@ -180,11 +181,16 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     model, settings, layers = _studied(run), _settings(run), run.manifest.layers
     with progress.stage("extraction", len(images), "image") as advance:
         extraction = extract(model, layers, images, settings, advance)
-    files = images.indices(extraction.images["path"]).tolist()
+    files = images.indices(extraction.images["path"])
     places = peak_places(extraction.whole, extraction.images, model.preprocessing)
     with progress.stage("judge", places["image"].nunique(), "image") as advance:
         features = neuron_features(
-            judge, places, extraction.images, len(extraction.whole), lambda image: images.open(files[image]), advance
+            judge,
+            places,
+            extraction.images,
+            len(extraction.whole),
+            lambda image: images.open(int(files[image])),
+            advance,
         )
     stimuli = find_stimuli(extraction.whole, len(extraction.images), settings.stimuli_share)
     cluster, seen = run.neurons["cluster"].to_numpy(), np.asarray(features.any(axis=1))
@@ -206,12 +212,11 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     if len(run.influence):
         with progress.stage("edges", min(CLASSES + 1, run.influence["class"].nunique()), "class") as advance:
             held = measure_faithfulness(
-                model,
-                _usable(images, files),
+                Pictures(model, images, files, settings.batch_size),
+                extraction.images,
                 Claims.of_run(run),
                 find_lineage(model, layers),
                 seed,
-                settings.batch_size,
                 settings.influence_images,
                 advance,
             )
@@ -219,16 +224,6 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     same = images.fingerprint == run.manifest.images["fingerprint"]
     notes = ("these are the images that the clusters were formed on, which flatters them",) if same else ()
     return _Found(pd.concat(tables, ignore_index=True), "originals", notes)
-
-
-def _usable(images: ImageSet, files: Sequence[int]) -> ImageSet:
-    """Those images that could be read."""
-    return replace(
-        images,
-        paths=tuple(images.paths[file] for file in files),
-        labels=tuple(images.labels[file] for file in files),
-        load=lambda index: images.load(files[index]),
-    )
 
 
 def _studied(run: Run) -> Model:

@@ -97,7 +97,8 @@ MEASURES = {
     ),
     "five_effective": Measure(
         "Most effective clusters",
-        "The same for the five important clusters whose effect on the class's own output the run found to be surest.",
+        "The same for the five important clusters whose effect the run found to be surest: how many times what random "
+        "sets cost.",
         null="random sets",
         form=".1f",
         unit="×",
