@@ -8,7 +8,17 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import Open
-from browser.driving import GALLERY, GRAPH, PROJECTION, node_place, nodes, parameters, settled, wait_for_parameter
+from browser.driving import (
+    GALLERY,
+    GRAPH,
+    PROJECTION,
+    at_rest,
+    node_place,
+    nodes,
+    parameters,
+    settled,
+    wait_for_parameter,
+)
 from browser.serving import ROOT, serve
 
 pytestmark = pytest.mark.browser
@@ -78,6 +88,43 @@ def test_the_selection_comes_along_to_another_page_and_back(visit: Open, server:
     page.get_by_role("link", name="Explore").click()
     settled(page)
     expect(page.locator(GRAPH)).to_have_attribute("data-highlighted", "13")
+
+
+LEADING_AWAY = {
+    "a link": ("", "[...document.querySelectorAll('a')].find(a => a.textContent.trim() === 'About').click()", "about"),
+    "Back": ("", "history.back()", "about"),
+    "a view": ("about", "document.querySelector('.nc-search').view.send({ kind: 'select', cluster: 12 })", ""),
+}
+
+
+@pytest.mark.parametrize("way", LEADING_AWAY)
+@pytest.mark.parametrize("delay", [0, 5, 50])
+def test_a_question_asked_while_another_page_opens_breaks_neither(
+    visit: Open, server: str, way: str, delay: int
+) -> None:
+    first, script, then = LEADING_AWAY[way]
+    page = visit(f"{server}/{then if way == 'Back' else first}?{SELECTED}")
+    if way == "Back":
+        expect(page.get_by_text("What it cannot tell")).to_be_visible()
+        page.get_by_role("link", name="Explore").click()
+        settled(page)
+    page.wait_for_function("window.neurocarto?.answers?.run")
+    at_rest(page)
+    page.evaluate(
+        """([script, delay]) => {
+            setTimeout(() => neurocarto.answers?.ask("c:9"), delay);
+            eval(script);
+        }""",
+        [script, delay],
+    )
+    page.wait_for_url(lambda url: urlsplit(url).path == f"/{then}")
+    page.wait_for_timeout(500)
+    at_rest(page)
+    if then:
+        expect(page.get_by_text("What it cannot tell")).to_be_visible()
+    else:
+        settled(page)
+    assert "cluster 12" in page.evaluate("neurocarto.answers.ask('c:12')")
 
 
 def test_back_returns_to_the_selection_before(visit: Open, server: str) -> None:

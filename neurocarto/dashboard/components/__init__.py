@@ -17,7 +17,7 @@ from neurocarto.dashboard.components.scripts import SCRIPTS, copy_scripts
 
 Event = dict[str, Any]
 MAX_ASKED = 150
-_ASKED = "nc_asked"
+_ASKED, _RUNS = "nc_asked", "nc_runs"
 _FOLDER = Path(__file__).parent
 
 
@@ -59,11 +59,13 @@ def answers(*, version: str, answer: Callable[[str], Any]) -> None:
     answer: returns the answer to one question as JSON, None where there is none; version: of the run, so that
     no view gets an answer about another one. At most MAX_ASKED questions are answered at once.
     """
-    _answers(version, answer)
+    run = st.session_state[_RUNS] = st.session_state.get(_RUNS, 0) + 1
+    _answers(version, run, answer)
 
 
 @st.fragment
-def _answers(version: str, answer: Callable[[str], Any]) -> None:
+def _answers(version: str, run: int, answer: Callable[[str], Any]) -> None:
+    # run: tells the browser that the page has run again, whatever else has changed.
     key = "nc_answers"
 
     def receive() -> None:
@@ -72,7 +74,7 @@ def _answers(version: str, answer: Callable[[str], Any]) -> None:
 
     questions = [text for text in st.session_state.pop(_ASKED, [])[:MAX_ASKED] if isinstance(text, str)]
     found = {text: answer(text) for text in questions}
-    _component("answers")(key=key, data={"version": version, "answers": found}, on_event_change=receive)
+    _component("answers")(key=key, data={"version": version, "run": run, "answers": found}, on_event_change=receive)
 
 
 def projection(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:

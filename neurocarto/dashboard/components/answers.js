@@ -1,10 +1,28 @@
 const LARGEST_BATCH = 150;
 
+// Whether a click or a step in the browser's history opens another page in this tab.
+function leadsAway(event, path) {
+  if (event.type === "popstate") return location.pathname !== path;
+  const link = event.target.closest?.("a[href]");
+  const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || link?.target === "_blank";
+  return Boolean(link) && !elsewhere && link.origin === location.origin && link.pathname !== location.pathname;
+}
+
 class Answers {
   constructor() {
     this.waiting = new Map();
     this.known = new Map();
+    this.leave = (event) => { if (leadsAway(event, this.path)) this.hold(); };
+    document.addEventListener("click", this.leave, true);
+    window.addEventListener("popstate", this.leave);
     hub.answers = this;
+  }
+
+  // A question names the page it is asked on. Streamlit (1.67) answers one that arrives after a change of page with the
+  // former page's fragment, for which the browser clears the new page and then breaks on a place that is gone. So while
+  // another page may be on its way, questions wait until the script has run.
+  hold() {
+    this.held = true;
   }
 
   // Answers are kept, so each question crosses the wire once; only one batch is on its way at a time.
@@ -25,6 +43,7 @@ class Answers {
   // What was asked last is wanted most: a mouse that has moved on no longer waits for what it left behind.
   put() {
     this.timer = undefined;
+    if (this.held) return undefined;
     const asked = [...this.waiting.keys()].slice(-LARGEST_BATCH);
     if (!asked.length) return undefined;
     this.asked = asked;
@@ -34,7 +53,12 @@ class Answers {
     return undefined;
   }
 
-  update({ version, answers }) {
+  update({ version, run, answers }) {
+    if (run !== this.run) {
+      this.run = run;
+      this.held = false;
+      this.path = location.pathname;
+    }
     if (version !== this.version) {
       this.known.clear();
       this.version = version;
@@ -55,6 +79,8 @@ class Answers {
   destroy() {
     clearTimeout(this.timer);
     clearTimeout(this.retry);
+    document.removeEventListener("click", this.leave, true);
+    window.removeEventListener("popstate", this.leave);
     if (hub.answers === this) hub.answers = undefined;
   }
 }

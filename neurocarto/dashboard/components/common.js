@@ -203,7 +203,11 @@ function component(View) {
     if (!views.has(root)) views.set(root, new View(root));
     const view = views.get(root);
     root.view = view;
-    view.send = (event) => send(setTriggerValue, event);
+    view.send = (event) => {
+      // What any view but this one sends runs the page, and may lead to another.
+      if (view !== hub.answers) hub.answers?.hold();
+      send(setTriggerValue, event);
+    };
     view.update(data);
     return () => { view.destroy?.(); views.delete(root); };
   };
