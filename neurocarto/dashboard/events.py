@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from neurocarto.dashboard import state
+from neurocarto.dashboard import moves, state
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.selection import with_choice
@@ -42,7 +42,7 @@ def on_event(opened: OpenRun, event: Event) -> None:
     else:
         return
     if event.get("page") in PAGES:
-        state.go(str(event["page"]))
+        moves.go(str(event["page"]))
 
 
 def _exists(lookup: Lookup, cluster: int, neuron: int) -> bool:

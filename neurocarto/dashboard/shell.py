@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from neurocarto.dashboard import components, state, widgets
+from neurocarto.dashboard import components, moves, state, widgets
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
@@ -41,7 +41,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         _navigation()
         st.session_state[_SHELL] = True
         st.rerun()
-    wanted = state.enter(name)
+    wanted = moves.enter(name)
     if wanted:
         st.switch_page(PAGES[wanted][0])
     folders = run_folders()
@@ -60,7 +60,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         for message in state.dropped():
             widgets.notice(message)
         draw(opened)
-        components.answers(version=opened.version, answer=opened.cards.answer)
+        components.answers(page=name, version=opened.version, answer=opened.cards.answer)
     except RunError as error:
         widgets.damaged_run(str(error))
 

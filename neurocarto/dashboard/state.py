@@ -17,9 +17,7 @@ from neurocarto.dashboard.selection import (
 )
 from neurocarto.errors import RunError
 
-_SELECTION, _WRITTEN, _DROPPED, _OPENING, _GOING, _NAME = (
-    "nc_selection", "nc_written", "nc_dropped", "nc_opening", "nc_going", "nc_name",
-)  # fmt: skip
+_SELECTION, _WRITTEN, _DROPPED, _OPENING = "nc_selection", "nc_written", "nc_dropped", "nc_opening"
 
 MAX_OPENING = 100
 """Classes that are looked at to choose the one that a run opens with."""
@@ -36,23 +34,6 @@ def change(selection: Selection) -> None:
     st.session_state[_SELECTION] = selection
     st.session_state[_DROPPED] = []
     _write_url(selection)
-
-
-def go(page: str) -> None:
-    """Ask for another page, which the next run of the script opens with the selection."""
-    st.session_state[_GOING] = page
-
-
-def enter(name: str) -> str | None:
-    """Note the page that is being drawn; return another one if a view has asked for it."""
-    wanted: str | None = st.session_state.pop(_GOING, None)
-    st.session_state[_NAME] = name
-    return wanted if wanted != name else None
-
-
-def is_on(*pages: str) -> bool:
-    """Return whether the session is on one of some pages."""
-    return st.session_state.get(_NAME) in pages
 
 
 def dropped() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from neurocarto.dashboard import components, state
+from neurocarto.dashboard import components, moves, state
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, index_data, run_folders
@@ -99,8 +99,8 @@ def run_and_link(opened: OpenRun) -> None:
 def _found(opened: OpenRun, event: Event) -> None:
     on_event(opened, event)
     # A neuron or a cluster is seen where it can be looked at; a class on every page.
-    if "name" not in event and not state.is_on(*SHOWING_SELECTION):
-        state.go(SHOWING_SELECTION[0])
+    if "name" not in event and moves.current() not in SHOWING_SELECTION:
+        moves.go(SHOWING_SELECTION[0])
 
 
 def field(key: str, shown: Any, choose: Callable[[Any], None]) -> dict[str, Any]:

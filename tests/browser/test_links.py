@@ -98,7 +98,7 @@ LEADING_AWAY = {
 
 
 @pytest.mark.parametrize("way", LEADING_AWAY)
-@pytest.mark.parametrize("delay", [0, 5, 50])
+@pytest.mark.parametrize("delay", [-17, -14, 0, 5, 50])
 def test_a_question_asked_while_another_page_opens_breaks_neither(
     visit: Open, server: str, way: str, delay: int
 ) -> None:
@@ -108,12 +108,12 @@ def test_a_question_asked_while_another_page_opens_breaks_neither(
         expect(page.get_by_text("What it cannot tell")).to_be_visible()
         page.get_by_role("link", name="Explore").click()
         settled(page)
-    page.wait_for_function("window.neurocarto?.answers?.run")
+    page.wait_for_function("window.neurocarto?.page")
     at_rest(page)
     page.evaluate(
         """([script, delay]) => {
             setTimeout(() => neurocarto.answers?.ask("c:9"), delay);
-            eval(script);
+            setTimeout(() => eval(script), -delay);
         }""",
         [script, delay],
     )

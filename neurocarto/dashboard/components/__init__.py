@@ -13,11 +13,12 @@ from typing import Any
 
 import streamlit as st
 
+from neurocarto.dashboard import moves
 from neurocarto.dashboard.components.scripts import SCRIPTS, copy_scripts
 
 Event = dict[str, Any]
 MAX_ASKED = 150
-_ASKED, _RUNS = "nc_asked", "nc_runs"
+_ASKED, _HEARD = "nc_asked", "nc_heard"
 _FOLDER = Path(__file__).parent
 
 
@@ -53,19 +54,18 @@ def publish(name: str, version: str, content: dict[str, Any]) -> None:
     _component("publish")(key=f"nc_publish_{name}", data={"name": name, "version": version, "content": content})
 
 
-def answers(*, version: str, answer: Callable[[str], Any]) -> None:
+def answers(*, page: str, version: str, answer: Callable[[str], Any]) -> None:
     """Answer what the views ask for, in a fragment of its own, so that looking around runs no page.
 
-    answer: returns the answer to one question as JSON, None where there is none; version: of the run, so that
-    no view gets an answer about another one. At most MAX_ASKED questions are answered at once.
+    answer: returns the answer to one question as JSON, None where there is none; page: its name, by which the
+    browser knows that it has come; version: of the run, so that no view gets an answer about another one. At most
+    MAX_ASKED questions are answered at once.
     """
-    run = st.session_state[_RUNS] = st.session_state.get(_RUNS, 0) + 1
-    _answers(version, run, answer)
+    _answers({"page": page, "version": version, "heard": st.session_state.get(_HEARD, 0)}, answer)
 
 
 @st.fragment
-def _answers(version: str, run: int, answer: Callable[[str], Any]) -> None:
-    # run: tells the browser that the page has run again, whatever else has changed.
+def _answers(about: dict[str, Any], answer: Callable[[str], Any]) -> None:
     key = "nc_answers"
 
     def receive() -> None:
@@ -74,7 +74,7 @@ def _answers(version: str, run: int, answer: Callable[[str], Any]) -> None:
 
     questions = [text for text in st.session_state.pop(_ASKED, [])[:MAX_ASKED] if isinstance(text, str)]
     found = {text: answer(text) for text in questions}
-    _component("answers")(key=key, data={"version": version, "run": run, "answers": found}, on_event_change=receive)
+    _component("answers")(key=key, data={**about, "answers": found}, on_event_change=receive)
 
 
 def projection(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
@@ -130,13 +130,16 @@ def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], k
     def receive() -> None:
         event = _received(key)
         if isinstance(event, dict):
+            st.session_state[_HEARD] = event.get("number", 0)
             on_event(event)
+        elif event is None:
+            moves.go(moves.current())
 
     _component(name)(key=key, data=data, on_event_change=receive)
 
 
 def _received(key: str) -> Any:
-    """Return what the browser sent to a component.
+    """Return what the browser sent to a component, None where that is lost.
 
     Where the page has changed while it was on its way, Streamlit (1.67) has dropped the component's state but calls
     for the event all the same; the event is read together with the state, so an empty one takes its place.

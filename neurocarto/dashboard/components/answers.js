@@ -1,4 +1,5 @@
 const LARGEST_BATCH = 150;
+const LONGEST_HOLD = 4000;
 
 // Whether a click or a step in the browser's history opens another page in this tab.
 function leadsAway(event, path) {
@@ -12,7 +13,7 @@ class Answers {
   constructor() {
     this.waiting = new Map();
     this.known = new Map();
-    this.leave = (event) => { if (leadsAway(event, this.path)) this.hold(); };
+    this.leave = (event) => { if (leadsAway(event, hub.path)) this.hold({ from: hub.page }); };
     document.addEventListener("click", this.leave, true);
     window.addEventListener("popstate", this.leave);
     hub.answers = this;
@@ -20,9 +21,19 @@ class Answers {
 
   // A question names the page it is asked on. Streamlit (1.67) answers one that arrives after a change of page with the
   // former page's fragment, for which the browser clears the new page and then breaks on a place that is gone. So while
-  // another page may be on its way, questions wait until the script has run.
-  hold() {
-    this.held = true;
+  // another page may be on its way, questions wait for it: until the page is no longer the one they are led away from,
+  // and has run with the event that was sent last. Neither need come, as where one goes on and back at once, so no
+  // question waits for longer than a while.
+  hold(what) {
+    clearTimeout(hub.patience);
+    hub.held = { ...hub.held, ...what };
+    hub.patience = setTimeout(() => this.release(), LONGEST_HOLD);
+  }
+
+  release() {
+    clearTimeout(hub.patience);
+    hub.held = undefined;
+    hub.answers?.soon();
   }
 
   // Answers are kept, so each question crosses the wire once; only one batch is on its way at a time.
@@ -37,28 +48,27 @@ class Answers {
 
   soon() {
     if (this.timer || this.asked) return;
-    this.timer = setTimeout(() => this.put(), 15);
+    this.timer = setTimeout(() => inTurn(() => this.put()), 15);
   }
 
   // What was asked last is wanted most: a mouse that has moved on no longer waits for what it left behind.
   put() {
     this.timer = undefined;
-    if (this.held) return undefined;
+    if (hub.held || hub.answers !== this) return;
     const asked = [...this.waiting.keys()].slice(-LARGEST_BATCH);
-    if (!asked.length) return undefined;
+    if (!asked.length) return;
     this.asked = asked;
-    this.send(asked);
+    this.trigger(asked);
     // A page that runs at the same moment may swallow a question: it is asked again.
     this.retry = setTimeout(() => { this.asked = undefined; this.soon(); }, 4000);
-    return undefined;
   }
 
-  update({ version, run, answers }) {
-    if (run !== this.run) {
-      this.run = run;
-      this.held = false;
-      this.path = location.pathname;
+  update({ page, version, heard, answers }) {
+    if (page !== hub.page) {
+      hub.page = page;
+      hub.path = location.pathname;
     }
+    if (hub.held && page !== hub.held.from && heard >= (hub.held.number ?? 0)) this.release();
     if (version !== this.version) {
       this.known.clear();
       this.version = version;

@@ -188,9 +188,9 @@ async function showImage(root, image, neuron) {
 
 // Streamlit (1.67) puts what is triggered in one tick into one message and runs one fragment for all of it: a click
 // that met a question would change the selection but not the page. Each trigger gets a tick of its own.
-function send(setTriggerValue, event) {
-  hub.sent = (hub.sent ?? Promise.resolve()).then(() => new Promise((resolve) => {
-    setTriggerValue("event", event);
+function inTurn(trigger) {
+  hub.turn = (hub.turn ?? Promise.resolve()).then(() => new Promise((resolve) => {
+    trigger();
     setTimeout(resolve, 0);
   }));
 }
@@ -203,10 +203,13 @@ function component(View) {
     if (!views.has(root)) views.set(root, new View(root));
     const view = views.get(root);
     root.view = view;
+    view.trigger = (event) => setTriggerValue("event", event);
+    // What is sent runs the page, and may lead to another.
     view.send = (event) => {
-      // What any view but this one sends runs the page, and may lead to another.
-      if (view !== hub.answers) hub.answers?.hold();
-      send(setTriggerValue, event);
+      hub.number = (hub.number ?? 0) + 1;
+      const sent = { ...event, number: hub.number };
+      hub.answers?.hold({ number: hub.number });
+      inTurn(() => view.trigger(sent));
     };
     view.update(data);
     return () => { view.destroy?.(); views.delete(root); };
