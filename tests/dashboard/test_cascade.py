@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from dashboard.conftest import Visit
-from neurocarto.dashboard import cascade, cascade_html, state
+from neurocarto.dashboard import cascade, cascade_html, moves, state
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.selection import Selection
@@ -51,7 +51,7 @@ def test_a_click_that_leads_to_another_page_never_clears_what_is_selected(
     history, pages = [Selection(clusters=(4,))], list[str]()
     monkeypatch.setattr(state, "current", lambda: history[-1])
     monkeypatch.setattr(state, "change", history.append)
-    monkeypatch.setattr(state, "go", pages.append)
+    monkeypatch.setattr(moves, "go", pages.append)
     on_event(opened, {"kind": "click", "cluster": 4, "page": "explore"})
     assert (history[-1].clusters, pages) == ((4,), ["explore"])
 

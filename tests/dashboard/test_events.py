@@ -2,7 +2,7 @@
 
 import pytest
 
-from neurocarto.dashboard import state
+from neurocarto.dashboard import moves, state
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.selection import Selection
@@ -23,7 +23,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[Selection]:
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that the views lead to."""
     asked: list[str] = []
-    monkeypatch.setattr(state, "go", asked.append)
+    monkeypatch.setattr(moves, "go", asked.append)
     return asked
 
 
