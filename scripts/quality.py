@@ -25,7 +25,7 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from neurocarto.engine.heap import keep_freed_memory
+from neurocarto.engine.heap import give_back, keep_freed_memory
 from neurocarto.engine.local import extract
 from neurocarto.engine.memory import resident_bytes
 from neurocarto.extraction.images import ImageSet, list_images
@@ -300,9 +300,13 @@ def _largest(cluster: IntArray, layers: Mapping[str, slice]) -> float:
 
 
 class _PeakMemory:
-    """Watches how far the process's memory rises above what it held before."""
+    """Watches how far the process's memory rises above what it held before.
+
+    What the C library keeps of freed memory goes back first: else it would serve what comes now, uncounted.
+    """
 
     def __enter__(self) -> "_PeakMemory":
+        give_back()
         self._before = resident_bytes()
         self.peak, self._over = 0, threading.Event()
         self._watch = threading.Thread(target=self._look)
