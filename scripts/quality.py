@@ -32,8 +32,9 @@ from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.quality.halves import half_alone
-from neurocarto.quality.intruder import intruder
-from neurocarto.quality.judge import DEFAULT, load_judge, neuron_features, peak_places
+from neurocarto.quality.intruder import intruder, intruder_distinct
+from neurocarto.quality.judge import DEFAULT, Sights, load_judge, look, peak_places
+from neurocarto.quality.measures import Draw
 from neurocarto.quality.questions import SIZES
 from neurocarto.quality.scorecard import both_ways, peak_agreement_table
 from neurocarto.records import Extraction, FloatArray, IntArray, layer_slices
@@ -52,8 +53,10 @@ swapped; figures are means over layers and both directions, with central 95 % bo
 
 - *Intruder*: {judge} is shown three neurons of a cluster and one other of its layer, ten patches each, and names the
   one that does not belong; at least {draws} questions for each layer, chance .25. Only clusters of 3 to 40 count.
+- *No picture twice*: the same, but no picture comes twice in a question: what the members share has to come again in
+  others. Badges rest on it.
 - *Peak agreement*: share of the images that excite two members on which both peak within one cell of a 7 × 7 grid.
-- *Random groups* of the same sizes and layers are what either figure has to be held against.
+- *Random groups* of the same sizes and layers are what each figure has to be held against.
 - *Coverage*: share of the living neurons in clusters of 3 to 40. *Largest*: share of a layer in one cluster, at worst.
 - Seconds and memory above what was held before: of clustering all {neurons} neurons by one half, {threads} thread(s).
   Where a cut is sought, the seconds are those of all the cuts tried.
@@ -78,7 +81,7 @@ class Subject:
     images: ImageSet
     extraction: Extraction
     settings: RunSettings
-    features: Sequence[npt.NDArray[np.float32]]
+    sights: Sequence[Sights]
 
     @property
     def later(self) -> dict[str, slice]:
@@ -93,16 +96,14 @@ def prepare(model: Model, judge_name: str, images: ImageSet, settings: RunSettin
     judge = load_judge(judge_name, model.weights_sha256)
     files = images.indices(extraction.images["path"]).tolist()
     begin = [*layer_slices(extraction.layers).values()][len(extraction.layers) // 2].start
-    features = []
+    sights = []
     for half in extraction.halves:
         places = peak_places(half, extraction.images, model.preprocessing)
         places = places[places["neuron"] >= begin]
-        features.append(
-            neuron_features(
-                judge, places, extraction.images, len(half), lambda image: images.open(files[image]), lambda _: None
-            )
+        sights.append(
+            look(judge, places, extraction.images, len(half), lambda image: images.open(files[image]), lambda _: None)
         )
-    return Subject(model, images, extraction, settings, features)
+    return Subject(model, images, extraction, settings, sights)
 
 
 def ways(subject: Subject) -> dict[str, Way]:
@@ -250,29 +251,34 @@ def compare(subject: Subject, chosen: Mapping[str, Way]) -> pd.DataFrame:
 
 
 def _figures(subject: Subject, halves: Sequence[IntArray]) -> dict[str, str]:
-    extraction, features = subject.extraction, subject.features
+    extraction, sights = subject.extraction, subject.sights
     later = np.zeros(len(extraction.maximum), bool)
     for neurons in subject.later.values():
         later[neurons] = True
     counted = [np.where(later, cluster, -1) for cluster in halves]
-    seen = [np.asarray(own.any(axis=1)) for own in features]
-    asked = both_ways(
-        "intruder",
-        counted,
-        counted[0],
-        extraction.layers,
-        seen,
-        lambda half, neurons: intruder(features[half][neurons]),
-        DRAWS,
-        subject.settings.seed,
-    )
+
+    def asked(kind: Callable[[Sights], Draw]) -> pd.DataFrame:
+        return both_ways(
+            "intruder",
+            counted,
+            counted[0],
+            extraction.layers,
+            [own.seen for own in sights],
+            lambda half, neurons: kind(sights[half][neurons]),
+            DRAWS,
+            subject.settings.seed,
+        )
+
+    repeated, distinct = asked(lambda sights: intruder(sights.means)), asked(intruder_distinct)
     agreement = peak_agreement_table(counted, counted[0], extraction, subject.settings)
     alive = [np.asarray((half.images[:, 0] >= 0) & later) for half in extraction.halves]
     return {
-        "intruder": _written(asked),
-        "random": _null(asked),
+        "intruder": _written(repeated),
+        "random": _null(repeated),
+        "no picture twice": _written(distinct),
+        "random ": _null(distinct),
         "peak agreement": _written(agreement),
-        "random ": _null(agreement),
+        "random  ": _null(agreement),
         "coverage": f"{np.mean([_coverage(c, a, subject.later) for c, a in zip(halves, alive, strict=True)]):.0%}",
         "largest": f"{max(_largest(cluster, subject.later) for cluster in halves):.0%}",
     }

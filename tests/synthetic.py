@@ -200,11 +200,12 @@ _OWN = {
     "trustworthiness": (0.93, 0.5), "false_discoveries": (0.03, np.nan),
 }  # fmt: skip
 _JUDGED = {
-    "intruder": (0.7, 0.25), "coherence": (0.6, 0.4), "faithfulness": (0.75, 0.0), "strongest_decile": (6.5, 1.0),
-    "five_clusters": (7.2, np.nan), "five_effective": (9.1, np.nan),
+    "intruder": (0.7, 0.25), "intruder_distinct": (0.6, 0.25), "coherence": (0.6, 0.4), "faithfulness": (0.75, 0.0),
+    "strongest_decile": (6.5, 1.0), "five_clusters": (7.2, np.nan), "five_effective": (9.1, np.nan),
 }  # fmt: skip
 """Measures with their value and that of random groups."""
-_OF_CLUSTERS, _OF_THE_RUN = {"intruder", "coherence", "peak_agreement"}, {"false_discoveries"}
+_OF_CLUSTERS = {"intruder", "intruder_distinct", "coherence", "peak_agreement"}
+_OF_THE_RUN = {"false_discoveries"}
 
 
 def _measures(

@@ -16,8 +16,9 @@ Row = Mapping[str, Any] | pd.Series
 def badge(intruder: Row | None, peak_agreement: Row | None) -> str:
     """Return the badge of a cluster from its two measures, None where it was not tested.
 
-    Solid: the interval of the intruder test lies wholly above what random groups reach, and that of the peak agreement
-    above their mean. Tentative: the intruder test alone is above them. A measure that is not a number is above nothing.
+    intruder: of the test that shows no picture twice. Solid: its interval lies wholly above what random groups reach,
+    and that of the peak agreement above their mean. Tentative: the intruder test alone is above them. A measure that is
+    not a number is above nothing.
     """
     if intruder is None:
         return UNTESTED

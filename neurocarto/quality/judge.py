@@ -1,12 +1,13 @@
 """A second network that looks at example patches in a person's place.
 
 Every patch is the same square share of its image, so that no size of box wins. What the judge sees of a neuron is the
-mean of its pooled features over the neuron's patches.
+mean of its pooled features over patches of the neuron.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neurocarto.errors import ModelError
 from neurocarto.extraction.hooks import layer_outputs
@@ -28,6 +30,8 @@ DEFAULT = "efficientnet_lite2"
 """Packaged, so that it needs no network."""
 PATCHES = 10
 """Example patches that a neuron shows."""
+DEPTH = 2 * PATCHES
+"""Patches of a neuron that are looked at: some stand in where a picture may not be shown again."""
 SHARE = 0.4
 """Side of a patch, as a share of the image's short side."""
 STEPS = 8
@@ -40,6 +44,45 @@ T = TypeVar("T")
 
 Open = Callable[[int], Image.Image]
 """Opens the picture of an image, in any size."""
+
+
+@dataclass(frozen=True)
+class Sights:
+    """What a judge sees of neurons, patch by patch.
+
+    features (U, d): of every distinct patch; patch (N, R): the rows of a neuron's patches, the strongest first, -1 for
+    none; image (N, R): the pictures that they are cut from, -1 for none.
+    """
+
+    features: npt.NDArray[np.float32]
+    patch: npt.NDArray[np.int32]
+    image: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.patch)
+
+    def __getitem__(self, neurons: slice) -> "Sights":
+        return replace(self, patch=self.patch[neurons], image=self.image[neurons])
+
+    @cached_property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Which neurons have patches, (N,)."""
+        return np.asarray(self.patch[:, 0] >= 0)
+
+    @cached_property
+    def means(self) -> npt.NDArray[np.float32]:
+        """Mean features of every neuron's PATCHES strongest patches (N, d), of unit length, zeros where it has none."""
+        return mean_features(self.features, self.patch[:, :PATCHES])
+
+
+def mean_features(features: npt.NDArray[np.float32], chosen: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """Return means of chosen rows (n, K), -1 for none, of features (U, d): (n, d) of unit length, zeros for no row."""
+    weights = (chosen >= 0).astype(np.float32)
+    rows = torch.from_numpy(np.maximum(chosen, 0))
+    sums = functional.embedding_bag(
+        rows, torch.from_numpy(features), mode="sum", per_sample_weights=torch.from_numpy(weights)
+    )
+    return np.asarray(functional.normalize(sums, eps=1e-30).numpy())
 
 
 class Judge:
@@ -81,11 +124,12 @@ def load_judge(name: str, studied_sha256: str) -> Judge:
 
 
 def peak_places(top: TopActivations, images: pd.DataFrame, preprocessing: Preprocessing) -> pd.DataFrame:
-    """Return where every neuron's ten strongest patches lie: neuron, image, x, y in pixels of the upright original.
+    """Return where every neuron's strongest patches lie: neuron, image, x, y in pixels of the upright original.
 
-    images: one row per image, with width and height; preprocessing: of the network under study.
+    DEPTH of each neuron, the strongest first. images: one row per image, with width and height; preprocessing: of the
+    network under study.
     """
-    neuron, rank = (top.images[:, :PATCHES] >= 0).nonzero()
+    neuron, rank = (top.images[:, :DEPTH] >= 0).nonzero()
     image = top.images[neuron, rank]
     sizes = images[["width", "height"]].to_numpy()[image]
     x, y, _ = preprocessing.to_original(
@@ -106,42 +150,40 @@ def patch_boxes(places: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     return places.assign(**corners, side=side)
 
 
-def neuron_features(
+def look(
     judge: Judge,
     places: pd.DataFrame,
     images: pd.DataFrame,
     count: int,
     picture: Open,
     advance: Callable[[int], object],
-) -> npt.NDArray[np.float32]:
-    """Return what the judge sees of every neuron, (count, d) of unit length, zeros for neurons without patches.
+) -> Sights:
+    """Return what the judge sees of `count` neurons.
 
-    Each distinct patch is looked at once. advance is called with the number of images done, after each.
-    Memory: count × d.
+    places: neuron, image, x, y; of each neuron the strongest first. Each distinct patch is looked at once. advance is
+    called with the number of images done, after each. Memory: distinct patches × d.
     """
     boxes = patch_boxes(places, images)
-    sums: npt.NDArray[np.float32] | None = None
-    for neurons, features in _looked_at(judge, boxes, images, picture, advance):
-        if sums is None:
-            sums = np.zeros((count, len(features)), np.float32)
-        sums[neurons] += features
-    if sums is None:
-        return np.zeros((count, 1), np.float32)
-    unit: npt.NDArray[np.float32] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-30)
-    return unit
-
-
-def _looked_at(
-    judge: Judge, boxes: pd.DataFrame, images: pd.DataFrame, picture: Open, advance: Callable[[int], object]
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """Yield, for every distinct patch, the neurons that show it and its features."""
     distinct, which = np.unique(boxes[["image", "left", "top", "side"]].to_numpy(float), axis=0, return_inverse=True)
-    shown_by = np.split(
-        boxes["neuron"].to_numpy()[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which))[:-1]
-    )
+    neuron, rank = boxes["neuron"].to_numpy(), boxes.groupby("neuron").cumcount().to_numpy()
+    depth = rank.max(initial=0) + 1
+    patch, image = np.full((2, count, depth), -1, np.int32)
+    patch[neuron, rank], image[neuron, rank] = which, boxes["image"]
+    seen = [judge.features(batch) for batch in _patches(judge, distinct, images, picture, advance)]
+    return Sights(np.concatenate(seen) if seen else np.zeros((1, 1), np.float32), patch, image)
+
+
+def _patches(
+    judge: Judge,
+    distinct: npt.NDArray[np.float64],
+    images: pd.DataFrame,
+    picture: Open,
+    advance: Callable[[int], object],
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pixels of patches (image, left, top, side), by image, in batches."""
     widths = images["width"].to_numpy()
 
-    def patches() -> Iterator[npt.NDArray[np.uint8]]:
+    def pixels() -> Iterator[npt.NDArray[np.uint8]]:
         last, whole, scale = -1, None, 1.0
         for image, *box in distinct.tolist():
             if image != last or whole is None:
@@ -150,9 +192,8 @@ def _looked_at(
                 advance(1)
             yield _cut(judge, whole, *(edge * scale for edge in box))
 
-    for batch in _batched(zip(shown_by, patches(), strict=True), BATCH):
-        features = judge.features(np.stack([pixels for _, pixels in batch]))
-        yield from zip((neurons for neurons, _ in batch), features, strict=True)
+    for batch in _batched(pixels(), BATCH):
+        yield np.stack(batch)
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:

@@ -34,8 +34,8 @@ from neurocarto.progress import Progress
 from neurocarto.quality.agreement import agreement
 from neurocarto.quality.faithfulness import CLASSES, Claims, measure_faithfulness
 from neurocarto.quality.groups import find_groups
-from neurocarto.quality.intruder import coherence, intruder
-from neurocarto.quality.judge import PATCHES, Judge, Open, load_judge, neuron_features, peak_places
+from neurocarto.quality.intruder import coherence, intruder, intruder_distinct
+from neurocarto.quality.judge import DEPTH, Judge, Open, Sights, load_judge, look, peak_places
 from neurocarto.quality.measures import Draw, measure, tabulate
 from neurocarto.quality.scorecard import both_ways
 from neurocarto.records import MEASURES, layer_slices
@@ -46,7 +46,11 @@ from neurocarto.summarisation.similarity import find_stimuli
 from neurocarto.summarisation.strengths import Pictures
 
 HALVES = "the run's halves"
-_KINDS = {"intruder": intruder, "coherence": coherence}
+_KINDS: dict[str, Callable[[Sights], Draw]] = {
+    "intruder": lambda sights: intruder(sights.means),
+    "intruder_distinct": intruder_distinct,
+    "coherence": lambda sights: coherence(sights.means),
+}
 _ENDS = ["x0", "x1"], ["y0", "y1"]
 
 
@@ -111,23 +115,23 @@ def _on_halves(run: Run, judge: Judge, draws: int, seed: int, progress: Progress
             "--images"
         )
     halves = [run.neurons[f"cluster_half{half}"].to_numpy() for half in (0, 1)]
-    examples = run.examples[run.examples["rank"] < PATCHES]
+    examples = run.examples[run.examples["rank"] < DEPTH].sort_values(["neuron", "half", "rank"])
     places = pd.DataFrame(
         {name: examples[name].to_numpy() for name in ("neuron", "image", "half")}
         | {axis: examples[ends].mean(axis=1).to_numpy() for axis, ends in zip("xy", _ENDS, strict=True)}
     )
     picture, pictures = _pictures(run)
     with progress.stage("judge", places["image"].nunique(), "image") as advance:
-        features = [
-            neuron_features(judge, places[places["half"] == half], run.images, len(run.neurons), picture, advance)
+        sights = [
+            look(judge, places[places["half"] == half], run.images, len(run.neurons), picture, advance)
             for half in (0, 1)
         ]
     final, layers = run.neurons["cluster"].to_numpy(), run.manifest.layers
-    seen = [np.asarray(own.any(axis=1)) for own in features]
+    seen = [own.seen for own in sights]
 
     def table(name: str) -> pd.DataFrame:
         def drawing(half: int, neurons: slice) -> Draw:
-            return _KINDS[name](features[half][neurons])
+            return _KINDS[name](sights[half][neurons])
 
         return both_ways(name, halves, final, layers, seen, drawing, draws, seed)
 
@@ -184,7 +188,7 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     files = images.indices(extraction.images["path"])
     places = peak_places(extraction.whole, extraction.images, model.preprocessing)
     with progress.stage("judge", places["image"].nunique(), "image") as advance:
-        features = neuron_features(
+        sights = look(
             judge,
             places,
             extraction.images,
@@ -193,7 +197,7 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
             advance,
         )
     stimuli = find_stimuli(extraction.whole, len(extraction.images), settings.stimuli_share)
-    cluster, seen = run.neurons["cluster"].to_numpy(), np.asarray(features.any(axis=1))
+    cluster = run.neurons["cluster"].to_numpy()
 
     def table(name: str, drawing: Callable[[slice], Draw], seen: npt.NDArray[np.bool_]) -> pd.DataFrame:
         measured = {}
@@ -204,9 +208,11 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
                 measured[layer] = [(found, {number: number for number in found.cluster.tolist()})]
         return tabulate(name, measured)
 
+    def judged(name: str) -> pd.DataFrame:
+        return table(name, lambda neurons: _KINDS[name](sights[neurons]), sights.seen)
+
     tables = [
-        table("intruder", lambda neurons: intruder(features[neurons]), seen),
-        table("coherence", lambda neurons: coherence(features[neurons]), seen),
+        *map(judged, _KINDS),
         table("peak_agreement", lambda neurons: agreement(stimuli[neurons]), stimuli.alive),
     ]
     if len(run.influence):

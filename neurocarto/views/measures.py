@@ -32,6 +32,11 @@ MEASURES = {
         "Three neurons of a cluster and one outsider of its layer, shown by patches of images that did not form the "
         "cluster: how often the judge names the outsider. Guessing gives 25%.",
     ),
+    "intruder_distinct": Measure(
+        "Odd one out, no picture twice",
+        "The same, but no picture comes twice in a question: what the neurons share has to come again in other "
+        "pictures. The badges rest on it.",
+    ),
     "coherence": Measure(
         "Likeness of patches",
         "How alike the judge sees the patches of two neurons of a cluster: the mean cosine of its features.",
@@ -113,7 +118,7 @@ MEASURES = {
 }  # fmt: skip
 """Every measure that is shown, in order."""
 SECTIONS = {
-    "Do the clusters hold?": ("intruder", "coherence", "peak_agreement"),
+    "Do the clusters hold?": ("intruder", "intruder_distinct", "coherence", "peak_agreement"),
     "How far do they reach, and would they come again?": (
         "coverage", "size", "largest", "stability_seeds", "stability_halves",
     ),

@@ -18,7 +18,10 @@ from neurocarto.views.strips import Strips
 RANKED, LISTED = 8, 100
 """Clusters of each badge that are shown with patches, and by name behind them."""
 SIDE = 44
-BY_LAYER = ("intruder", "peak_agreement", "coverage", "size", "largest", "stability_seeds", "stability_halves")
+BY_LAYER = (
+    "intruder", "intruder_distinct", "peak_agreement", "coverage", "size", "largest", "stability_seeds",
+    "stability_halves",
+)  # fmt: skip
 
 
 class QualityCards:
@@ -41,12 +44,13 @@ class QualityCards:
         said = ", ".join(
             f"<b>{counts[word]:,}</b> ({counts[word] / all_:.0%}) {pill_of(word, MEANINGS[word])}" for word in counts
         )
-        tests = self._card.measured("intruder")
-        named = "".join(
-            f" {over}{escape(judge)} names the odd one out in <b>{written('intruder', row)}</b> of its tests"
-            + (f"; in {null}." if (null := null_written("intruder", row)) else ".")
-            for judge, row in tests.items()
-        )
+        distinct = self._card.measured("intruder_distinct")
+        named = ""
+        for judge, row in self._card.measured("intruder").items():
+            named += f" {over}{escape(judge)} names the odd one out in <b>{written('intruder', row)}</b> of its tests"
+            if judge in distinct:
+                named += f", in <b>{written('intruder_distinct', distinct[judge])}</b> where no picture comes twice"
+            named += f"; in {null}." if (null := null_written("intruder", row)) else "."
         return (
             f'<section class="nc-verdict"><p>Of {all_:,} clusters{where}, {said}.{named}</p>{self._bar(counts)}'
             f"{self._provenance()}</section>"
@@ -92,8 +96,7 @@ class QualityCards:
         """Return the clusters by badge, the best of each first; each opens in Explore."""
         if not self._card.badges:
             return ""
-        tests = self._card.intruder
-        best = tests["value"].to_dict()
+        best = self._card.distinct["value"].to_dict()
         ranked = sorted(self._clusters, key=lambda cluster: (-best.get(cluster, -1.0), cluster))
         groups = {word: [c for c in ranked if self._card.badges[c] == word] for word in self._card.counts(ranked)}
         return f'<div class="nc-trio">{"".join(self._group(word, group) for word, group in groups.items())}</div>'
@@ -155,11 +158,11 @@ class QualityCards:
         )
 
     def _row(self, cluster: int) -> str:
-        tests = self._card.intruder
+        tests = self._card.distinct
         value = '<span class="nc-value"><small>not tested</small></span>'
         if cluster in tests.index:
             row: Any = tests.loc[cluster]
-            value = f'<span class="nc-value">{row["value"]:.0%} {span("intruder", row)}</span>'
+            value = f'<span class="nc-value">{row["value"]:.0%} {span("intruder_distinct", row)}</span>'
         return (
             f'<li data-card-cluster="{cluster}"><div class="nc-strip">{self._strips.cluster(cluster, 3, SIDE)}</div>'
             f"<div>{self._open(cluster)}</div>{value}</li>"

@@ -15,7 +15,7 @@ from neurocarto.views.measures import null_written, written
 
 DECIDING = "efficientnet-lite2"
 """The judge that comes first where there are several, by the short name of its scorecard: it decides the badges."""
-INTRUDER, AGREEMENT = "intruder", "peak_agreement"
+INTRUDER, DISTINCT, AGREEMENT = "intruder", "intruder_distinct", "peak_agreement"
 MEANINGS = {
     SOLID: "Holds on images that did not form it: both of its tests lie above random groups.",
     TENTATIVE: "Better than random groups on images that did not form it, but not certainly so in both tests.",
@@ -62,6 +62,11 @@ class Scorecard:
             info, measures = scores[slug]
             if not isinstance(info, dict) or not set(MEASURES.names) <= {*measures}:
                 return (), f"the scorecard {slug} does not hold what it should"
+            if INTRUDER in {*(taken := measures["measure"])} and DISTINCT not in {*taken}:
+                return (
+                    (),
+                    f"the scorecard {slug} is of an earlier version, without the test behind the badges: score again",
+                )
             name = str(info.get("judge") or slug)
             name = f"{name} ({slug})" if name in judges else name
             judges[name] = Judge(slug, name, info, measures)
@@ -91,6 +96,11 @@ class Scorecard:
         return _of_clusters(self.judges[0].measures if self.judges else None, INTRUDER)
 
     @cached_property
+    def distinct(self) -> pd.DataFrame:
+        """The same of the tests that show no picture twice."""
+        return _of_clusters(self.judges[0].measures if self.judges else None, DISTINCT)
+
+    @cached_property
     def agreement(self) -> pd.DataFrame:
         """Peak agreement, indexed by cluster."""
         own = _of_clusters(self._run.quality, AGREEMENT)
@@ -103,7 +113,7 @@ class Scorecard:
             return {}
         tests: Any
         places: Any
-        tests, places = (table.to_dict("index") for table in (self.intruder, self.agreement))
+        tests, places = (table.to_dict("index") for table in (self.distinct, self.agreement))
         clusters = self._run.clusters["cluster"].tolist()
         return {cluster: badge(tests.get(cluster), places.get(cluster)) for cluster in clusters}
 
@@ -119,6 +129,9 @@ class Scorecard:
             row: Any = self.intruder.loc[cluster]
             tests = f"{int(row['count']):,} tests on images that did not form it"
             parts.append(f"{self.judges[0].name} named the odd one out in {_beside(INTRUDER, row, tests)}.")
+        if cluster in self.distinct.index:
+            row = self.distinct.loc[cluster]
+            parts.append(f"Where no picture comes twice in a test: {_beside(DISTINCT, row)}.")
         if cluster in self.agreement.index:
             row = self.agreement.loc[cluster]
             shared = "the images that two of them share"
@@ -126,9 +139,10 @@ class Scorecard:
         return " ".join(parts)
 
 
-def _beside(measure: str, row: Mapping[str, Any], of: str) -> str:
+def _beside(measure: str, row: Mapping[str, Any], of: str = "") -> str:
     """A share of something, with what random groups reach."""
-    return "; ".join(filter(None, (f"{written(measure, row)} of {of}", null_written(measure, row))))
+    share = f"{written(measure, row)} of {of}" if of else written(measure, row)
+    return "; ".join(filter(None, (share, null_written(measure, row))))
 
 
 def _of_clusters(table: pd.DataFrame | None, measure: str) -> pd.DataFrame:

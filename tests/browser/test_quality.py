@@ -43,7 +43,7 @@ def test_choosing_layers_narrows_the_page(visit: Open, server: str) -> None:
 def test_a_click_opens_the_cluster_in_explore(visit: Open, server: str, planted: Lookup) -> None:
     page = visit(f"{server}/quality?v=1&run=planted&class=birds")
     solid = page.locator(".nc-trio section").first
-    best = max((c for c in range(0, 27, 3)), key=lambda c: planted.scorecard.intruder["value"][c])
+    best = max((c for c in range(0, 27, 3)), key=lambda c: planted.scorecard.distinct["value"][c])
     expect(solid.locator("li").first).to_have_attribute("data-card-cluster", str(best))
     solid.locator("li .nc-link").first.click()
     wait_for_parameter(page, "clusters", f"{best}$")

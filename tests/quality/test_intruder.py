@@ -3,7 +3,8 @@ import numpy.typing as npt
 import pytest
 
 from neurocarto.quality.groups import Groups, find_groups
-from neurocarto.quality.intruder import accuracy, coherence, intruder, named
+from neurocarto.quality.intruder import accuracy, coherence, distinct_patches, intruder, intruder_distinct, named
+from neurocarto.quality.judge import DEPTH, PATCHES, Sights
 from neurocarto.quality.measures import Measured, measure, tabulate
 from neurocarto.records import MEASURES, Layer
 
@@ -66,6 +67,65 @@ def test_noisier_features_are_judged_worse() -> None:
     values = [judged(features(noise)).layer for noise in (0.5, 1.5, 3)]
     assert values == sorted(values, reverse=True)
     assert values[0] - values[-1] > 0.2
+
+
+def sights(shared: bool, concept: float, pictures: int = 4000, seed: int = 0) -> Sights:
+    """Neurons whose patches look like their picture, and by so much like what their cluster detects.
+
+    shared: whether the neurons of a cluster fire on the same pictures, in an order of their own.
+    """
+    rng = np.random.default_rng(seed)
+    image = rng.permuted(np.tile(np.arange(pictures), (NEURONS, 1)), axis=1)[:, :DEPTH]
+    if shared:
+        image[: SIZE * CLUSTERS] = rng.permuted(np.repeat(image[: SIZE * CLUSTERS : SIZE], SIZE, axis=0), axis=1)
+    scene, detected = rng.normal(size=(pictures, 32)), rng.normal(size=(CLUSTERS + 1, 32))
+    features = scene[image] + concept * detected[clusters()][:, None]
+    patch = np.arange(image.size).reshape(image.shape)
+    return Sights(features.reshape(-1, 32).astype(np.float32), patch.astype(np.int32), image.astype(np.int32))
+
+
+def both(seen: Sights) -> tuple[float, float]:
+    """Accuracy where pictures may come again, and where they may not."""
+    found = [measure(groups(), kind, 1000, 0) for kind in (intruder(seen.means), intruder_distinct(seen))]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert 0.22 < found[1].layer_null.mean() < 0.28
+    return found[0].layer, found[1].layer
+
+
+def test_neurons_that_share_nothing_but_pictures_are_known_only_where_pictures_come_again() -> None:
+    repeated, distinct = both(sights(shared=True, concept=0))
+    assert repeated > 0.9
+    assert distinct == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_comes_again_in_other_pictures_is_known(shared: bool) -> None:
+    assert min(both(sights(shared=shared, concept=1.5))) > 0.9
+
+
+def test_no_picture_comes_twice_in_a_question_and_the_strongest_go_first() -> None:
+    seen = sights(shared=True, concept=1)
+    asked = np.array([[0, 1, 2, 100], [8, 9, 10, 200]])
+    shown = distinct_patches(seen, asked, np.random.default_rng(0))
+    assert shown.shape == (2, 4, PATCHES)
+    images = np.where(shown >= 0, seen.image.ravel()[shown], -1)
+    for question in images:
+        own = question[question >= 0]
+        assert len(np.unique(own)) == len(own)
+    for question, four in zip(images, asked, strict=True):
+        assert np.array_equal(question[3], seen.image[four[3], :PATCHES])  # it shares none with the others
+        assert sorted((question[:3] >= 0).sum(axis=1)) == [6, 7, 7]  # three share twenty pictures
+        for neuron, pictures in zip(four, question, strict=True):
+            ranks = [seen.image[neuron].tolist().index(picture) for picture in pictures[pictures >= 0]]
+            assert ranks == sorted(ranks)
+
+
+def test_a_question_for_which_there_are_not_pictures_enough_does_not_count() -> None:
+    one = np.zeros((NEURONS, 1), np.int32)
+    found = measure(groups(), intruder_distinct(Sights(np.ones((1, 4), np.float32), one, one)), 1000, 0)
+    assert found is not None
+    assert np.isnan(found.layer)
 
 
 def test_the_same_seed_asks_the_same_questions() -> None:

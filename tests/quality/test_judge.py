@@ -9,7 +9,7 @@ from PIL import Image
 
 from neurocarto.errors import ModelError
 from neurocarto.extraction.preprocessing import Preprocessing
-from neurocarto.quality.judge import Judge, load_judge, neuron_features, patch_boxes, peak_places
+from neurocarto.quality.judge import DEPTH, Judge, load_judge, look, mean_features, patch_boxes, peak_places
 from neurocarto.records import TopActivations
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ def test_a_patch_lies_less_than_a_step_from_its_peak(shift: float) -> None:
     assert abs(box["top"] + 20 - (50 - shift)) <= 2.5
 
 
-def test_places_are_those_of_the_ten_strongest_images_in_pixels_of_the_original() -> None:
-    twelve = np.tile(np.arange(12, dtype=np.int32), (2, 1)) % 2
-    twelve[1, 3:] = -1
-    half = np.full((2, 12), 0.5, np.float32)
-    top = TopActivations(half, half, twelve, np.full((2, 12), 0.25, np.float32), half)
+def test_places_are_those_of_the_strongest_images_in_pixels_of_the_original() -> None:
+    more = np.tile(np.arange(DEPTH + 2, dtype=np.int32), (2, 1)) % 2
+    more[1, 3:] = -1
+    half = np.full(more.shape, 0.5, np.float32)
+    top = TopActivations(half, half, more, np.full(more.shape, 0.25, np.float32), half)
     found = peak_places(top, IMAGES, Preprocessing(100, 100, (0.5,) * 3, (0.5,) * 3))
-    assert found["neuron"].tolist() == [0] * 10 + [1] * 3
+    assert found["neuron"].tolist() == [0] * DEPTH + [1] * 3
     assert found.iloc[0].tolist() == [0, 0, 50, 25]
     assert found.iloc[1].tolist() == [0, 1, 100, 12.5]
 
@@ -72,18 +72,41 @@ def test_places_are_those_of_the_ten_strongest_images_in_pixels_of_the_original(
 def test_a_neuron_is_the_mean_of_its_patches_and_each_distinct_patch_is_looked_at_once() -> None:
     judge, done = Toy(), []
     rows = places((0, 0, 20, 50), (1, 0, 20, 50), (1, 1, 190, 20), (3, 0, 80, 50))
-    found = neuron_features(cast(Judge, judge), rows, IMAGES, 4, picture, done.append)
+    found = look(cast(Judge, judge), rows, IMAGES, 4, picture, done.append)
     assert judge.looks == 3
     assert sum(done) == 2
-    assert found == pytest.approx(np.array([[1, 0, 0], [0.5**0.5, 0, 0.5**0.5], [0, 0, 0], [0, 0, 1]]), abs=1e-6)
+    assert found.image.tolist() == [[0, -1], [0, 1], [-1, -1], [0, -1]]
+    assert found.patch[0, 0] == found.patch[1, 0] != found.patch[3, 0]
+    assert found.seen.tolist() == [True, True, False, True]
+    assert found.means == pytest.approx(np.array([[1, 0, 0], [0.5**0.5, 0, 0.5**0.5], [0, 0, 0], [0, 0, 1]]), abs=1e-6)
+    assert np.array_equal(found[1:3].means, found.means[1:3])
+
+
+def test_only_the_ten_strongest_patches_make_the_mean() -> None:
+    rows = places(*[(0, 0, 20, 50)] * 10, *[(0, 0, 80, 50)] * 5)
+    found = look(cast(Judge, Toy()), rows, IMAGES, 1, picture, lambda _: None)
+    assert found.patch.shape == (1, 15)
+    assert found.means == pytest.approx(np.array([[1, 0, 0]]))
+
+
+def test_means_are_over_the_rows_that_there_are() -> None:
+    features = np.array([[3, 0], [0, 4], [0, 0]], np.float32)
+    chosen = np.array([[0, -1], [0, 1], [-1, -1], [2, -1]], np.int32)
+    assert mean_features(features, chosen) == pytest.approx(np.array([[1, 0], [0.6, 0.8], [0, 0], [0, 0]]))
+
+
+def test_neurons_without_patches_are_not_seen() -> None:
+    found = look(cast(Judge, Toy()), places((0, 0, 20, 50)).head(0), IMAGES, 2, picture, lambda _: None)
+    assert not found.seen.any()
+    assert not found.means.any()
 
 
 def test_smaller_pictures_show_the_same_patches() -> None:
     rows = places((0, 0, 20, 50), (1, 1, 190, 20))
     judge = cast(Judge, Toy())
-    whole = neuron_features(judge, rows, IMAGES, 2, picture, lambda _: None)
-    small = neuron_features(judge, rows, IMAGES, 2, lambda image: picture(image).reduce(2), lambda _: None)
-    assert small == pytest.approx(whole, abs=0.02)
+    whole = look(judge, rows, IMAGES, 2, picture, lambda _: None)
+    small = look(judge, rows, IMAGES, 2, lambda image: picture(image).reduce(2), lambda _: None)
+    assert small.means == pytest.approx(whole.means, abs=0.02)
 
 
 def test_the_features_are_what_the_classifier_is_given(network: "Model") -> None:

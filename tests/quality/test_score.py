@@ -54,7 +54,7 @@ def test_the_scores_lie_beside_the_run_and_leave_it_as_it_was(run: Path) -> None
     clusters = Run(run).clusters["cluster"]
     judged = table.loc[table["cluster"] >= 0, "cluster"]
     assert set(judged) == set(clusters) - {clusters.max()}
-    assert set(table["measure"]) == {"intruder", "coherence"}
+    assert set(table["measure"]) == {"intruder", "intruder_distinct", "coherence"}
     assert f"{len(clusters) - 1} of {len(clusters)} final clusters" in info["notes"][0]
 
 
@@ -131,5 +131,7 @@ def test_images_hold_clusters_and_edges(
     assert info["pictures"] == "originals"
     assert info["notes"] == ["these are the images that the clusters were formed on, which flatters them"]
     whole = table[(table["layer"] == "") & (table["cluster"] < 0)].set_index("measure")
-    assert {"intruder", "coherence", "peak_agreement", "faithfulness", "strongest_decile"} <= {*whole.index}
+    assert {"intruder", "intruder_distinct", "coherence", "peak_agreement", "faithfulness", "strongest_decile"} <= {
+        *whole.index
+    }
     assert whole.loc["faithfulness", "value"] > 0.5

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from planted import plant
 
+from neurocarto.quality.judge import Sights
 from neurocarto.records import Extraction
 from neurocarto.settings import RunSettings
 from scripts.quality import Subject, _jaccard, _k_means, _tree, compare, markdown, ways
@@ -45,10 +46,14 @@ def test_every_way_that_needs_no_network_is_compared_on_planted_concepts() -> No
     seen = np.eye(n, dtype=np.float32)
     for concept in range(5):
         seen[planted.concept == concept, concept] += 2
-    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    subject = Subject(None, None, made, RunSettings(threads=1), (seen, seen))  # type: ignore[arg-type]
+    patch = np.repeat(np.arange(n, dtype=np.int32)[:, None], 20, axis=1)
+    own = np.arange(n * 20, dtype=np.int32).reshape(n, 20)  # each neuron fires on pictures of its own
+    sights = Sights(seen, patch, own)
+    subject = Subject(None, None, made, RunSettings(threads=1), (sights, sights))  # type: ignore[arg-type]
     chosen = {name: way for name, way in ways(subject).items() if "paper" not in name}
     table = compare(subject, chosen)
     assert len(table) == 7
     assert float(table.loc["default", "intruder"].split()[0]) > 0.9
-    assert markdown(table).splitlines()[0].startswith("|  | intruder | random | peak agreement |")
+    distinct, repeated = (table.loc["default", name].split()[0] for name in ("no picture twice", "intruder"))
+    assert distinct == repeated
+    assert markdown(table).splitlines()[0].startswith("|  | intruder | random | no picture twice | random  | peak")

@@ -85,7 +85,7 @@ def test_layers_are_rows_and_judges_columns_side_by_side(judged: Lookup) -> None
 
 def test_clusters_are_ranked_in_their_badges_and_open_in_explore(judged: Lookup, cards: QualityCards) -> None:
     groups = cards.ranking().split('<section class="nc-part">')[1:]
-    tests = judged.scorecard.intruder["value"]
+    tests = judged.scorecard.distinct["value"]
     for remainder, html in enumerate(groups):
         expected = sorted((c for c in range(27) if c % 3 == remainder), key=lambda c: -tests[c])
         places = [html.index(f'data-cluster="{cluster}" data-page="explore"') for cluster in expected]

@@ -44,6 +44,7 @@ def test_the_explanation_tells_the_numbers_and_their_null(judged: Lookup) -> Non
     test = judged.scorecard.intruder.loc[0]
     said = judged.scorecard.explanation(0)
     assert f"EfficientNet-Lite2 named the odd one out in {test['value']:.0%}" in said
+    assert "Where no picture comes twice in a test: " in said
     assert "of 200 tests on images that did not form it; random groups 25% (23–27%)" in said
     assert "of the images that two of them share; random groups 16% (14–18%)." in said
 
@@ -104,6 +105,15 @@ def test_a_damaged_scorecard_is_told_and_the_run_shown_without(tmp_path: Path) -
     assert "judge does not hold what it should" in Lookup(Run(folder)).scorecard.problem
 
 
+def test_a_scorecard_without_the_test_behind_the_badges_is_to_be_made_again(tmp_path: Path) -> None:
+    folder = write_synthetic_run(tmp_path / "run", judges=("judge",))
+    table = pd.read_parquet(folder / "scores" / "judge.parquet")
+    write_scores(folder, "judge", table[table["measure"] != "intruder_distinct"])
+    card = Lookup(Run(folder)).scorecard
+    assert "of an earlier version" in card.problem
+    assert card.badges == {}
+
+
 def test_two_scorecards_of_one_judge_are_told_apart(tmp_path: Path) -> None:
     folder = write_synthetic_run(tmp_path / "run", judges=("judge",))
     for suffix in ("json", "parquet"):
@@ -119,7 +129,8 @@ def test_what_is_not_a_number_counts_as_not_measured(tmp_path: Path) -> None:
         "measure": "intruder",
         "count": 0,
     }
-    write_scores(folder, "judge", pd.DataFrame([row, {**row, "cluster": -1}]))
+    rows = [row, {**row, "cluster": -1}]
+    write_scores(folder, "judge", pd.DataFrame(rows + [{**own, "measure": "intruder_distinct"} for own in rows]))
     card = Lookup(Run(folder)).scorecard
     assert card.measured("intruder", "block0") == {}
     assert "Of fewer than three neurons" in card.explanation(0)
