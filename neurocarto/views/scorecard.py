@@ -65,7 +65,7 @@ class Scorecard:
             if INTRUDER in {*(taken := measures["measure"])} and DISTINCT not in {*taken}:
                 return (
                     (),
-                    f"the scorecard {slug} is of an earlier version, without the test behind the badges: score again",
+                    f"the scorecard {slug} is of an earlier version, without the test behind the badges",
                 )
             name = str(info.get("judge") or slug)
             name = f"{name} ({slug})" if name in judges else name
