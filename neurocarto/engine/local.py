@@ -67,7 +67,7 @@ def extract(
         for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
             if start < done.count:
                 continue
-            total.merge(shards.run(range(start, stop), total.floor, advance))
+            total.merge(shards.run(range(start, stop), advance))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
             done.save(stop)
             give_back()
@@ -136,8 +136,8 @@ class _Shards:
     settings: RunSettings
     pool: ThreadPoolExecutor
 
-    def run(self, positions: range, floor: torch.Tensor, advance: Advance) -> Activity:
-        """Run one shard. The floor only spares work: what lies below it could not enter the merged top k."""
+    def run(self, positions: range, advance: Advance) -> Activity:
+        """Run one shard."""
         shard = Activity(self.layers, self.settings.top_k)
         loaded = [(position, self.pool.submit(self._load, position)) for position in positions]
         for start in range(0, len(loaded), self.settings.batch_size):
@@ -146,7 +146,7 @@ class _Shards:
             if usable:
                 pixels, sizes = zip(*usable.values(), strict=True)
                 inputs = self.model.preprocessing.normalise(np.stack(pixels))
-                result = run_batch(self.model, self.layers, inputs, torch.tensor(list(usable)), floor)
+                result = run_batch(self.model, self.layers, inputs, torch.tensor(list(usable)))
                 labels = [self.images.labels[self.order[position]] for position in usable]
                 shard.update(result, sizes, labels, self.model.categories, self.sampled)
             advance(len(batch))

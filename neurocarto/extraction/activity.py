@@ -12,6 +12,7 @@ from torch import Tensor
 from neurocarto.errors import ModelError
 from neurocarto.extraction.hooks import layer_outputs
 from neurocarto.extraction.models import Model
+from neurocarto.extraction.peaks import spatial_peaks
 from neurocarto.extraction.topk import EMPTY, TopK, encode
 from neurocarto.records import Layer, layer_slices
 
@@ -36,7 +37,7 @@ class Batch:
 
     positions (B,) int64: places in the seeded order; peaks (B, N) float32: spatial maxima before the
     clamp, so that saturated neurons still have an order and a place; cells (B, N) int32: where the peak
-    lies on the map, known only for those that exceed the floor; logits (B, outputs).
+    lies on the map; logits (B, outputs).
     """
 
     positions: Tensor
@@ -45,25 +46,18 @@ class Batch:
     logits: Tensor
 
 
-def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor, floor: Tensor) -> Batch:
-    """Run the network and read every layer's spatial maxima, and the places of those above the floor.
+def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor) -> Batch:
+    """Run the network on inputs (B, channels, H, W) and read every layer's spatial maxima and their places.
 
-    inputs (B, channels, H, W); floor (2, N) int64: for each half the key that an entry has to exceed to matter.
     ModelError when a layer's output is not a number.
     """
     slices = layer_slices(layers)
-    count = floor.shape[1]
+    count = sum(layer.channels for layer in layers)
     peaks = torch.empty((len(inputs), count))
-    cells = torch.zeros((len(inputs), count), dtype=torch.int32)
-    floors = floor[positions % 2]  # (B, N)
+    cells = torch.empty((len(inputs), count), dtype=torch.int32)
 
     def read(name: str, output: Tensor) -> None:
-        rows = slices[name]
-        maxima = output.amax((2, 3))  # (B, C)
-        entering = encode(maxima, positions[:, None]) > floors[:, rows]
-        image, channel = entering.nonzero(as_tuple=True)
-        cells[image, rows.start + channel] = output[image, channel].flatten(1).argmax(1).to(torch.int32)
-        peaks[:, rows] = maxima
+        peaks[:, slices[name]], cells[:, slices[name]] = spatial_peaks(output)
 
     with layer_outputs(model.module, layers, read):
         logits = model.logits(inputs)
@@ -153,11 +147,6 @@ class Activity:
         whole = self.halves[0].copy()
         whole.merge(self.halves[1])
         return whole
-
-    @property
-    def floor(self) -> Tensor:
-        """Keys that an entry has to exceed to be kept, per half and neuron (2, N)."""
-        return torch.stack([top.floor for top in self.halves])
 
     def _flush(self, half: int) -> None:
         pending = self._pending[half]

@@ -53,8 +53,3 @@ class TopK:
         twin = TopK(0, 1)
         twin.keys, twin.cells = self.keys, self.cells  # update() replaces both, never writes into them
         return twin
-
-    @property
-    def floor(self) -> Tensor:
-        """The key that a new entry has to exceed, per row (rows,)."""
-        return self.keys[:, -1]

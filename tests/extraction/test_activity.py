@@ -11,7 +11,6 @@ from neurocarto.records import Layer
 
 LAYERS = (Layer("a", 2, 2, 2, clamp=(0.0, 6.0)), Layer("b", 3, 4, 4))
 CATEGORIES = ("cat", "dog")
-NO_FLOOR = torch.full((2, 5), EMPTY)
 
 
 def _batches(count: int, size: int, seed: int = 0) -> list[Batch]:
