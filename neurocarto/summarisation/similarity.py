@@ -96,9 +96,32 @@ def signatures(images: npt.NDArray[np.int32], permutations: int, seed: int) -> n
     datasketch's scheme "affine32", every row hashed with the same permutations: the share of equal
     entries estimates the Jaccard similarity of two rows, and equal sets have equal signatures. O(n m).
     """
-    sets = [row[row >= 0].astype(np.uint32) for row in images]
-    hashed = MinHash.bulk(sets, num_perm=permutations, seed=seed, hashfunc=int, scheme="affine32")
-    return np.stack([minhash.hashvalues for minhash in hashed])
+    factors, summands = MinHash(num_perm=permutations, seed=seed, scheme="affine32").permutations
+    signature = np.empty((len(images), permutations), np.uint32)
+    _hash(images, factors, summands, signature)
+    return signature
+
+
+@numba.njit(cache=True)
+def _hash(
+    images: npt.NDArray[np.int32],
+    factors: npt.NDArray[np.uint32],
+    summands: npt.NDArray[np.uint32],
+    signature: npt.NDArray[np.uint32],
+) -> None:
+    """Fill in the least value of factor × mixed + summand modulo 2³², mixed by the finaliser of MurmurHash3."""
+    for row in range(len(images)):
+        least = signature[row]
+        least[:] = 0xFFFFFFFF
+        for image in images[row]:
+            if image < 0:
+                continue
+            mixed = np.uint32(image)
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+            mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+            mixed ^= mixed >> np.uint32(16)
+            for k in range(len(factors)):
+                least[k] = min(least[k], np.uint32(factors[k] * mixed + summands[k]))
 
 
 def candidate_pairs(

@@ -57,12 +57,13 @@ def test_a_neuron_that_fires_equally_everywhere_has_no_stimuli():
     assert stimuli.alive.tolist() == [False, False]
 
 
-def test_signatures_are_those_of_datasketch():
-    mine = signatures(np.array([[-1, 3, 8]], np.int32), permutations=64, seed=5)
-    theirs = MinHash(num_perm=64, seed=5, hashfunc=int, scheme="affine32")
-    for image in (np.uint32(3), np.uint32(8)):
-        theirs.update(image)
-    assert np.array_equal(mine[0], theirs.hashvalues)
+@given(st.lists(st.lists(st.integers(-1, 2**31 - 1), min_size=4, max_size=4), max_size=5), st.integers(0, 2**31))
+def test_signatures_are_those_of_datasketch(rows: list[list[int]], seed: int):
+    images = np.array(rows, np.int32).reshape(-1, 4)
+    mine = signatures(images, permutations=64, seed=seed)
+    sets = [row[row >= 0].astype(np.uint32) for row in images]
+    theirs = MinHash.bulk(sets, num_perm=64, seed=seed, hashfunc=int, scheme="affine32")
+    assert mine.tolist() == [minhash.hashvalues.tolist() for minhash in theirs]
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1, max_size=100), st.integers(0, 2**31))
