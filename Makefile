@@ -1,4 +1,4 @@
-.PHONY: run check lint test demo bench-views quality
+.PHONY: run check lint test demo bench bench-views quality
 
 run: ## open the app on the demo
 	streamlit run app.py
@@ -16,6 +16,9 @@ test:
 
 demo: ## rebuild data/demo from Debian's Tux Paint stamps
 	python -m scripts.make_demo
+
+bench: ## measure extraction beside the bare network on NEUROCARTO_SAMPLE_IMAGES; the results go to docs/performance.md
+	python -m benchmarks.extraction
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -26,10 +25,10 @@ from browser.serving import CHROMIUM, FLAGS, ROOT, serve
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.large_run import LARGE, MEDIUM, write_large_run
+from benchmarks.measuring import spread, write_section
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
-REPORT = ROOT / "docs" / "performance.md"
 VIEWPORT = {"width": 1280, "height": 800}
 LASSOED = 5_000
 """Points that a lasso is drawn around."""
@@ -196,16 +195,9 @@ def table(results: dict[str, dict[str, list[float]]]) -> str:
     names = list(dict.fromkeys(name for found in results.values() for name in found))
     lines = ["| | " + " | ".join(results) + " |", "|---|" + "---|" * len(results)]
     lines += [
-        f"| {name} | " + " | ".join(_spread(found.get(name, [])) for found in results.values()) + " |" for name in names
+        f"| {name} | " + " | ".join(spread(found.get(name, [])) for found in results.values()) + " |" for name in names
     ]
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "not measured"
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:,.0f}" if round(low) == round(high) else f"{middle:,.0f} ({low:,.0f} to {high:,.0f})"
 
 
 def circumstances(chromium: str, repeats: int, load: float) -> str:
@@ -217,14 +209,6 @@ def circumstances(chromium: str, repeats: int, load: float) -> str:
         f"load was {load:.1f} before the first measurement. Server and browser share the cores. "
         f"Median of {repeats}, lowest to highest in brackets."
     )
-
-
-def write_report(text: str) -> None:
-    """Put a text into the report's section "Views"."""
-    report = REPORT.read_text(encoding="utf-8") if REPORT.exists() else "# Performance\n"
-    before, _, after = report.partition("## Views\n")
-    _, heading, rest = after.partition("\n## ")
-    REPORT.write_text(f"{before.rstrip()}\n\n## Views\n\n{text.strip()}\n{heading}{rest}", encoding="utf-8")
 
 
 def main() -> None:
@@ -251,7 +235,7 @@ def main() -> None:
     text = f"{circumstances(chromium, options.repeats, load)}\n\n{table(results)}"
     print(text)
     if options.only is None:
-        write_report(f"{text}\n\n{HOW}")
+        write_section("Views", f"{text}\n\n{HOW}")
 
 
 HOW = (

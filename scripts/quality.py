@@ -9,7 +9,6 @@ NEUROCARTO_SAMPLE_IMAGES when none is given. Other splits into halves come with 
 
 import argparse
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from neurocarto.engine.heap import give_back, keep_freed_memory
+from benchmarks.measuring import PeakMemory
+from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
-from neurocarto.engine.memory import resident_bytes
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
@@ -238,7 +237,7 @@ def compare(subject: Subject, chosen: Mapping[str, Way]) -> pd.DataFrame:
         for half in (0, 1):
             alone = half_alone(subject.extraction, half, subject.settings.cluster_share)
             start = time.perf_counter()
-            with _PeakMemory() as memory:
+            with PeakMemory() as memory:
                 halves.append(np.asarray(way(alone)))
             seconds.append(time.perf_counter() - start)
             peaks.append(memory.peak)
@@ -303,30 +302,6 @@ def _coverage(cluster: IntArray, alive: npt.NDArray[np.bool_], layers: Mapping[s
 def _largest(cluster: IntArray, layers: Mapping[str, slice]) -> float:
     sizes = [np.bincount(cluster[own][cluster[own] >= 0], minlength=1).max() for own in layers.values()]
     return float(max(size / (own.stop - own.start) for size, own in zip(sizes, layers.values(), strict=True)))
-
-
-class _PeakMemory:
-    """Watches how far the process's memory rises above what it held before.
-
-    What the C library keeps of freed memory goes back first: else it would serve what comes now, uncounted.
-    """
-
-    def __enter__(self) -> "_PeakMemory":
-        give_back()
-        self._before = resident_bytes()
-        self.peak, self._over = 0, threading.Event()
-        self._watch = threading.Thread(target=self._look)
-        self._watch.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._over.wait(0.05):
-            self.peak = max(self.peak, resident_bytes() - self._before)
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._watch.join()
-        self.peak = max(self.peak, resident_bytes() - self._before)
 
 
 def markdown(table: pd.DataFrame) -> str:
