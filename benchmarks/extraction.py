@@ -170,9 +170,9 @@ def main() -> None:
         f"the machine's load was {load:.1f} before. Median of {options.rounds} turns, lowest to highest behind.\n\n"
         f"{table(results, len(images))}\n\n"
         f"The fastest bare pass runs on batches of {fastest:.0f}, BatchNorms folded, inputs ready in memory. "
-        f"Extraction reads and decodes the files, keeps the strongest images of either half with their places, and took "
-        f"{memory:,.0f} MB more than the process held before. The dense matrix holds maxima alone, without places, and "
-        "grows with the images. `make bench` measures this anew."
+        f"Extraction reads and decodes the files, keeps the strongest images of either half with their places, and "
+        f"took {memory:,.0f} MB more than the process held before. The dense matrix holds maxima alone, without "
+        "places, and grows with the images. `make bench` measures this anew."
     )
     print(text)
     write_section("Extraction", text)
