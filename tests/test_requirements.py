@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = {"neurocarto", "scripts", "pages", "app"}
+OWN = {"neurocarto", "scripts", "benchmarks", "pages", "app"}
 
 
 def required() -> set[str]:

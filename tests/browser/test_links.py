@@ -164,3 +164,23 @@ def test_the_link_is_copied_to_the_clipboard(browser: Browser, server: str) -> N
     expect(page.get_by_role("link", name="Link copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == link
     context.close()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["setTimeout(() => { throw new Error(text) })", "Promise.reject(new Error(text))"],
+    ids=["error", "rejection"],
+)
+def test_where_streamlit_breaks_the_page_loads_anew_and_shows_the_same_once(
+    visit: Open, server: str, broken: str
+) -> None:
+    page = visit(f"{server}/?{SELECTED}")
+    settled(page)
+    throw = f"text => {{ window.before = true; {broken}; }}"
+    page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
+    page.wait_for_function("!window.before")
+    settled(page)
+    expect(page.locator(PROJECTION)).to_have_attribute("data-highlighted", "8")
+    page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.before")  # not again and again
