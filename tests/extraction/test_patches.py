@@ -77,9 +77,14 @@ def _table(model: Model, images: ImageSet) -> tuple[Extraction, tuple[Layer, ...
     return extraction, layers, example_table(extraction, layers, offsets, model.preprocessing, SETTINGS.examples)
 
 
-def test_boxes_lie_on_the_object_that_excites_late_neurons(model: Model, pasted):
-    images, centres = pasted
-    extraction, layers, table = _table(model, images)
+@pytest.fixture(scope="module")
+def found(model: Model, pasted) -> tuple[Extraction, tuple[Layer, ...], pd.DataFrame]:
+    return _table(model, pasted[0])
+
+
+def test_boxes_lie_on_the_object_that_excites_late_neurons(model: Model, pasted, found):
+    _, centres = pasted
+    extraction, layers, table = found
     sizes = extraction.images.loc[table["image"], ["width", "height"]].to_numpy()
     assert {tuple(size) for size in sizes} == set(UPRIGHT_SIZES)  # sizes are those of the upright image
     with torch.inference_mode():
@@ -107,8 +112,8 @@ def test_boxes_lie_on_the_object_that_excites_late_neurons(model: Model, pasted)
         assert near >= 0.85, layer.name
 
 
-def test_boxes_grow_with_depth_and_stay_small(model: Model, pasted):
-    _, layers, table = _table(model, pasted[0])
+def test_boxes_grow_with_depth_and_stay_small(found):
+    _, layers, table = found
     sides = [layer.example_box for layer in layers]
     assert sides[0] < sides[8] < sides[14]
     assert max(sides) <= 224 * LARGEST_AREA**0.5
