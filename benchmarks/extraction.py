@@ -105,7 +105,7 @@ def fastest_batch(module: nn.Module, inputs: Tensor) -> int:
         bare_pass(module, inputs, DECODED, size)
         return min(_timed(partial(bare_pass, module, inputs, DECODED, size)) for _ in range(3))
 
-    return min(BATCH_SIZES, key=seconds)
+    return min((size for size in BATCH_SIZES if size <= len(inputs)), key=seconds)
 
 
 def measure(model: Model, images: ImageSet, settings: RunSettings, rounds: int) -> dict[str, list[float]]:

@@ -58,9 +58,6 @@ class Sights:
     patch: npt.NDArray[np.int32]
     image: npt.NDArray[np.int32]
 
-    def __len__(self) -> int:
-        return len(self.patch)
-
     def __getitem__(self, neurons: slice) -> "Sights":
         return replace(self, patch=self.patch[neurons], image=self.image[neurons])
 

@@ -62,11 +62,9 @@ class Scorecard:
             info, measures = scores[slug]
             if not isinstance(info, dict) or not set(MEASURES.names) <= {*measures}:
                 return (), f"the scorecard {slug} does not hold what it should"
-            if INTRUDER in {*(taken := measures["measure"])} and DISTINCT not in {*taken}:
-                return (
-                    (),
-                    f"the scorecard {slug} is of an earlier version, without the test behind the badges",
-                )
+            taken = {*measures["measure"]}
+            if INTRUDER in taken and DISTINCT not in taken:
+                return (), f"the scorecard {slug} is of an earlier version, without the test behind the badges"
             name = str(info.get("judge") or slug)
             name = f"{name} ({slug})" if name in judges else name
             judges[name] = Judge(slug, name, info, measures)

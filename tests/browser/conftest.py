@@ -56,16 +56,17 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Open an address in a new browser context; fail at the end on script errors and requests to other hosts.
 
-    An error of Streamlit's after which the app loads itself anew (components/common.js) is none: the test goes on, and
-    has to find what it looks for.
+    In a test marked `mends`, an error of Streamlit's after which the app loads itself anew (components/common.js) is
+    none: the test goes on, and has to find what it looks for.
     """
     problems: list[str] = []
+    mends = request.node.get_closest_marker("mends") is not None
 
     def failed(error: Error) -> None:
-        if MENDED not in str(error):
+        if not mends or MENDED not in str(error):
             problems.append(f"script error: {error}")
 
     def watch(page: Page, host: str) -> None:

@@ -102,6 +102,7 @@ LEADING_AWAY = {
 }
 
 
+@pytest.mark.mends
 @pytest.mark.parametrize("way", LEADING_AWAY)
 @pytest.mark.parametrize("delay", [-17, -14, 0, 5, 50])
 def test_a_question_asked_while_another_page_opens_breaks_neither(
@@ -171,6 +172,7 @@ def test_the_link_is_copied_to_the_clipboard(browser: Browser, server: str) -> N
     context.close()
 
 
+@pytest.mark.mends
 @pytest.mark.parametrize(
     "broken",
     ["setTimeout(() => { throw new Error(text) })", "Promise.reject(new Error(text))"],

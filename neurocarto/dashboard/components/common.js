@@ -1,8 +1,8 @@
 // Shared by all components; each component's own script follows. `hub` is one per browser page.
 const hub = (window.neurocarto ??= { data: new Map(), listeners: new Set(), scripts: new Map() });
 
-// Streamlit (1.67) can lose its place where a page opens within a millisecond or two of a question: its script breaks, and
-// draws nothing from then on. The address says what is to be seen, so the page is loaded anew; not again and again.
+// Streamlit (1.67) can lose its place where a page opens while a question is under way: its script breaks, and draws
+// nothing from then on. The address says what is to be seen, so the page is loaded anew; not again and again.
 function mend(problem) {
   const key = "neurocarto-mended";
   if (!problem?.includes?.("delta path") || Date.now() - sessionStorage.getItem(key) < 10_000) return;
