@@ -3,12 +3,11 @@
     python -m benchmarks.extraction [IMAGES] [--rounds 5]
 
 Prints what was measured as JSON and as a Markdown table, and puts the table into docs/performance.md. The unit is the
-fastest bare forward pass: BatchNorms folded into the convolutions before them, channels last, the best of some batch
-sizes, inputs ready in memory. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
+fastest bare forward pass: BatchNorms folded into the convolutions before them, activations in place, channels last,
+the best of some batch sizes, inputs ready in memory. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
 """
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -21,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from benchmarks.measuring import PeakMemory, spread, write_section
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
 from neurocarto.extraction.hooks import layer_outputs
 from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.inference import for_inference
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
 from neurocarto.records import Layer
@@ -37,42 +36,6 @@ UNIT = "bare pass, fastest"
 BATCH_SIZES = (4, 8, 16, 32)
 DECODED = 64
 """Images whose pixels the bare passes run on, again and again."""
-
-
-def folded(module: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return a copy whose BatchNorms are folded into the convolutions whose output they are given on these inputs."""
-    twin = copy.deepcopy(module)
-    made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-    pairs: list[tuple[nn.Conv2d, str]] = []
-
-    def made(convolution: nn.Conv2d, _: object, output: Tensor) -> None:
-        made_by[id(output)] = convolution, output  # held, so that no other tensor gets its id
-
-    def given(name: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        if id(arguments[0]) in made_by:
-            pairs.append((made_by[id(arguments[0])][0], name))
-
-    handles = []
-    for name, inner in twin.named_modules():
-        if isinstance(inner, nn.Conv2d):
-            handles.append(inner.register_forward_hook(made))
-        elif isinstance(inner, nn.BatchNorm2d):
-            handles.append(inner.register_forward_pre_hook(partial(given, name)))
-    with torch.inference_mode():
-        twin(inputs)
-    for handle in handles:
-        handle.remove()
-    for convolution, name in pairs:
-        norm = twin.get_submodule(name)
-        assert isinstance(norm, nn.BatchNorm2d)
-        if norm.running_mean is None or norm.running_var is None:
-            continue
-        convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
-        parent, _, leaf = name.rpartition(".")
-        setattr(twin.get_submodule(parent), leaf, nn.Identity())
-    return twin.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def bare_pass(module: nn.Module, inputs: Tensor, count: int, batch_size: int) -> None:
@@ -115,7 +78,7 @@ def measure(model: Model, images: ImageSet, settings: RunSettings, rounds: int) 
     inputs = model.inputs([images.open(i) for i in range(min(DECODED, count))]).contiguous(
         memory_format=torch.channels_last
     )
-    fused = folded(model.module, inputs[:2])
+    fused = for_inference(model, layers).module
     fastest = fastest_batch(fused, inputs)
     ways: dict[str, Callable[[], object]] = {
         UNIT: partial(bare_pass, fused, inputs, count, fastest),
@@ -169,7 +132,8 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d} on {settings.threads} cores ({platform.machine()}), torch {torch.__version__}; "
         f"the machine's load was {load:.1f} before. Median of {options.rounds} turns, lowest to highest behind.\n\n"
         f"{table(results, len(images))}\n\n"
-        f"The fastest bare pass runs on batches of {fastest:.0f}, BatchNorms folded, inputs ready in memory. "
+        f"The fastest bare pass runs on batches of {fastest:.0f}, BatchNorms folded, activations in "
+        "place, inputs ready in memory. "
         f"Extraction reads and decodes the files, keeps the strongest images of either half with their places, and "
         f"took {memory:,.0f} MB more than the process held before. The dense matrix holds maxima alone, without "
         "places, and grows with the images. `make bench` measures this anew."

@@ -38,7 +38,7 @@ class RunSettings:
         metadata={"low": 1, "high": 1024, "help": "CPU threads of the forward pass (default: all cores)"},
     )
 
-    # What the pass keeps of every neuron. Bytes per neuron: 12 x top_k x (4 + 5 snapshots) + 2 x profile_images
+    # What the pass keeps of every neuron. Bytes per neuron: 12 x top_k x (2 + 5 snapshots) + 2 x profile_images
     # + 8 x classes, whether labels or predictions.
     top_k: int = _knob(100, 5, 10_000, "strongest images kept for each neuron and half of the images")
     examples: int = _knob(20, 1, 1000, "example patches saved for each neuron and half of the images")

@@ -1,10 +1,11 @@
 """Extraction on this machine: the shards one after the other, merged in their order."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -12,19 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torch.nn.functional import pad
 
 from neurocarto.engine.heap import give_back
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
 from neurocarto.extraction.decoding import shown
 from neurocarto.extraction.images import MIN_IMAGES, ImageSet
+from neurocarto.extraction.inference import for_inference
 from neurocarto.extraction.models import Model
-from neurocarto.extraction.topk import TopK, decode
-from neurocarto.records import Extraction, Layer, Skipped, TopActivations
+from neurocarto.extraction.topk import EMPTY, TopK, decode
+from neurocarto.records import Extraction, Layer, Skipped, TopActivations, layer_slices
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 
 WRITING_SHARE = 0.05
 """Share of the time that may go into saving what is done: quick shards are saved in groups."""
+
+BATCHES_AHEAD = 3
+"""Batches whose images are decoded while the network runs."""
 
 Advance = Callable[[int], object]
 """Called with the number of images done since the last call."""
@@ -62,13 +68,14 @@ def extract(
     total, snapshots = done.total, done.snapshots
     advance(done.count)
     torch.set_num_threads(settings.threads)
+    fast = for_inference(model, layers)
     with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
-        shards = _Shards(model, layers, images, order, _sample(images, order, settings), settings, pool)
+        shards = _Shards(fast, layers, images, order, _sample(images, order, settings), settings, pool)
         for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
             if start < done.count:
                 continue
             total.merge(shards.run(range(start, stop), advance))
-            snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
+            snapshots += [_snapshot(total)] * stops.count(stop)
             done.save(stop)
             give_back()
     if len(total.predictions) < MIN_IMAGES:
@@ -77,12 +84,18 @@ def extract(
             f"only {len(total.predictions)} of {len(images)} images in {images.source} can be read, at least "
             f"{MIN_IMAGES} are needed; the first problem: {shown(images.paths[order[position]])}: {reason}"
         )
-    return _result(total, snapshots, model, images, order)
+    return _result(total, snapshots, model, images, order, settings)
 
 
 def shard_bounds(count: int, shard_size: int, stops: Sequence[int]) -> list[int]:
     """Return where shards begin and end: every shard_size images, and wherever a snapshot is due."""
     return sorted({*range(0, count, shard_size), *stops, count})
+
+
+def _snapshot(total: Activity) -> tuple[int, TopK]:
+    """The number of images so far, and what the largest stimuli_share takes of them, and one more."""
+    seen = len(total.predictions)
+    return seen, total.strongest((seen + 1) // 2 + 1)
 
 
 class _Done:
@@ -97,7 +110,8 @@ class _Done:
         state = checkpoint.get("state") if checkpoint else None
         if checkpoint and state:
             stored = [checkpoint.get(f"snapshot{i}") for i in range(len(state["snapshots"]))]
-            tops = [_top(parts) for parts in stored if parts]
+            kept = [[torch.from_numpy(parts[name]) for name in ("keys", "cells")] for parts in stored if parts]
+            tops = [TopK.of(keys, cells, keys.shape[1]) for keys, cells in kept]
             self.snapshots = list(zip(state["snapshots"], tops, strict=True))
             self.total, self.count = Activity.from_parts(layers, state), state["count"]
         self._kept = len(self.snapshots)
@@ -118,12 +132,6 @@ class _Done:
         self._cost = self._saved - begin
 
 
-def _top(parts: Mapping[str, Any]) -> TopK:
-    top = TopK(0, 1)
-    top.keys, top.cells = torch.from_numpy(parts["keys"]), torch.from_numpy(parts["cells"])
-    return top
-
-
 @dataclass(frozen=True)
 class _Shards:
     """What every shard of a run needs: order maps positions to files, sampled are positions kept whole."""
@@ -139,9 +147,12 @@ class _Shards:
     def run(self, positions: range, advance: Advance) -> Activity:
         """Run one shard."""
         shard = Activity(self.layers, self.settings.top_k)
-        loaded = [(position, self.pool.submit(self._load, position)) for position in positions]
-        for start in range(0, len(loaded), self.settings.batch_size):
-            batch = loaded[start : start + self.settings.batch_size]
+        size = self.settings.batch_size
+        batches = (positions[begin : begin + size] for begin in range(0, len(positions), size))
+        ahead = deque(self._submit(batch) for batch in islice(batches, BATCHES_AHEAD))
+        while ahead:
+            batch = ahead.popleft()
+            ahead.extend(self._submit(later) for later in islice(batches, 1))
             usable = dict(_usable(batch, shard))
             if usable:
                 pixels, sizes = zip(*usable.values(), strict=True)
@@ -151,6 +162,9 @@ class _Shards:
                 shard.update(result, sizes, labels, self.model.categories, self.sampled)
             advance(len(batch))
         return shard
+
+    def _submit(self, positions: Iterable[int]) -> list[tuple[int, Future[Pixels | str]]]:
+        return [(position, self.pool.submit(self._load, position)) for position in positions]
 
     def _load(self, position: int) -> Pixels | str:
         index = int(self.order[position])
@@ -182,8 +196,14 @@ def _sample(images: ImageSet, order: npt.NDArray[np.int64], settings: RunSetting
 
 
 def _result(
-    total: Activity, snapshots: Sequence[tuple[int, TopK]], model: Model, images: ImageSet, order: npt.NDArray[np.int64]
+    total: Activity,
+    snapshots: list[tuple[int, TopK]],
+    model: Model,
+    images: ImageSet,
+    order: npt.NDArray[np.int64],
+    settings: RunSettings,
 ) -> Extraction:
+    """Read out what a pass has kept; total and snapshots are emptied on the way, as both forms need much memory."""
     usable = np.sort(order[sorted(total.predictions)])
     image_at = np.full(len(images) + 1, -1, np.int32)  # last entry: position -1, no image
     positions = np.array(sorted(total.predictions))
@@ -194,58 +214,77 @@ def _result(
     ]
     columns = ["image", "path", "label", "output", "confidence", "width", "height", "half"]
     table = pd.DataFrame(rows, columns=columns).sort_values("image", ignore_index=True)
-    categories = np.array(model.categories)[table["output"]]
-    counts = {
-        (kind, name): int(n)
-        for kind, names in (("label", table["label"].dropna()), ("prediction", categories))
-        for name, n in zip(*np.unique(np.array(names, dtype=str), return_counts=True), strict=True)
-    }
+    class_means = {key: (total.class_sums[key] / n).float().numpy() for key, n in _class_sizes(table, model, settings)}
+    total.class_sums.clear()
+    give_back()
     sampled = sorted(total.profile, key=lambda position: int(image_at[position]))
-    skipped = [(order[position], reason) for position, reason in total.skipped.items()]
+    profile = torch.stack([total.profile.pop(position) for position in sampled])
     mean = (total.total / len(table)).to(torch.float32)
     signed = signed_neurons(total.layers)
     rest = torch.where(signed, mean, 0.0)
-    profile = torch.stack([total.profile[position] for position in sampled])
     # Rounding keeps the order, so that both sides have to be rounded alike for a constant neuron to be none above rest.
-    above = (profile > rest.to(torch.float16)).float().mean(0)
-    whole = _top_activations(total.whole(), total.layers, rest, image_at)
+    above = (profile > rest.to(torch.float16)).sum(0) / len(profile)
+    skipped = [(order[position], reason) for position, reason in total.skipped.items()]
+
+    def read(top: TopK) -> TopActivations:
+        return _top_activations(top, total.layers, rest, image_at)
+
+    seen = []
+    while snapshots:
+        count, top = snapshots.pop(0)
+        seen.append((count, read(top)))
+        give_back()
+    whole = read(total.strongest(settings.top_k))
     return Extraction(
         layers=total.layers,
         images=table,
         skipped=tuple(Skipped(images.paths[i], reason) for i, reason in sorted(skipped)),
         whole=whole,
-        halves=(
-            _top_activations(total.halves[0], total.layers, rest, image_at),
-            _top_activations(total.halves[1], total.layers, rest, image_at),
-        ),
-        snapshots=tuple((count, _top_activations(top, total.layers, rest, image_at)) for count, top in snapshots),
+        halves=(read(total.halves[0]), read(total.halves[1])),
+        snapshots=tuple(seen),
         maximum=whole.activations[:, 0],
         mean=mean.numpy(),
         rest=rest.numpy(),
         active_fraction=torch.where(signed, above, (total.active / len(table)).to(torch.float32)).numpy(),
-        class_means={key: (total.class_sums[key] / n).to(torch.float32).numpy() for key, n in counts.items()},
+        class_means=class_means,
         profile=profile.numpy(),
         profile_images=image_at[sampled],
     )
+
+
+def _class_sizes(images: pd.DataFrame, model: Model, settings: RunSettings) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield (kind, class) and the number of images of what may be judged: labels, and predictions of enough images."""
+    for kind, names, least in (
+        ("label", images["label"].dropna(), 1),
+        ("prediction", np.array(model.categories)[images["output"]], settings.min_class_images),
+    ):
+        for name, n in zip(*np.unique(np.array(names, dtype=str), return_counts=True), strict=True):
+            if n >= least:
+                yield (kind, str(name)), int(n)
 
 
 def _top_activations(
     top: TopK, layers: Sequence[Layer], rest: torch.Tensor, image_at: npt.NDArray[np.int32]
 ) -> TopActivations:
     """Read what a stream has kept; entries that do not exceed the neuron's rest (N,) are none."""
-    peaks, positions = decode(top.keys)
-    low, high = clamp_bounds(layers)
-    channels = torch.tensor([layer.channels for layer in layers])
-    heights, widths = (
-        torch.tensor([getattr(layer, side) for layer in layers]).repeat_interleave(channels)[:, None]
-        for side in ("map_height", "map_width")
-    )
+    slices = layer_slices(layers)
+    parts = [_read(top, layer, slices[layer.name], rest, image_at) for layer in layers]  # few temporaries at a time
+    return TopActivations(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def _read(
+    top: TopK, layer: Layer, rows: slice, rest: torch.Tensor, image_at: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[Any], ...]:
+    beyond = (0, top.k - top.keys.shape[1])
+    peaks, positions = decode(pad(top.keys[rows], beyond, value=EMPTY))
+    cells = pad(top.cells[rows], beyond)
+    (low, high), rest = clamp_bounds([layer]), rest[rows, None]
     activations = peaks.clamp(low[:, None], high[:, None])
-    empty = (positions < 0) | (activations <= rest[:, None])
-    return TopActivations(
-        peaks=torch.where(empty, rest[:, None], peaks).numpy(),
-        activations=torch.where(empty, rest[:, None], activations).numpy(),
-        images=image_at[positions.masked_fill(empty, -1).numpy()],
-        rows=((top.cells // widths + 0.5) / heights).to(torch.float32).numpy(),
-        columns=((top.cells % widths + 0.5) / widths).to(torch.float32).numpy(),
+    empty = (positions < 0) | (activations <= rest)
+    return (
+        torch.where(empty, rest, peaks).numpy(),
+        torch.where(empty, rest, activations).numpy(),
+        image_at[positions.masked_fill(empty, -1).numpy()],
+        ((cells // layer.map_width + 0.5) / layer.map_height).to(torch.float32).numpy(),
+        ((cells % layer.map_width + 0.5) / layer.map_width).to(torch.float32).numpy(),
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from neurocarto.engine.local import BATCHES_AHEAD
 from neurocarto.extraction.models import Model
 from neurocarto.records import Layer
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
@@ -37,12 +38,12 @@ def _growth(model: Model, layers: Sequence[Layer], images: int, labels: int, set
     stream = neurons * settings.top_k * _ENTRY
     sums = neurons * 8 * (labels + min(images, len(model.categories)))
     profile = neurons * 2 * min(images, settings.profile_images)
-    waiting = min(images, settings.shard_size) * model.blank().numel()
-    # While it runs: the stream, a shard's, the snapshots, one merge (4 streams), a copy of the rest being saved.
-    running = stream * (2 + 2 + snapshots + 4) + 2 * (sums + profile) + waiting
-    # At the end: the stream and the snapshots, all of it read out, one reading (3 streams), means of the classes.
-    read = neurons * settings.top_k * _READ * (3 + snapshots)
-    reading = stream * (2 + snapshots + 3) + read + sums * 3 // 2 + 2 * profile
+    waiting = settings.batch_size * BATCHES_AHEAD * model.blank().numel()
+    # While it runs: the stream, what waits of a shard and is merged (4 streams), the snapshots; sums and profile twice,
+    # as a copy of them is saved.
+    running = stream * (2 + 4 + snapshots) + 2 * (sums + profile) + waiting
+    # At the end: the stream and its snapshots, then all of it read out, which frees the sums.
+    reading = stream * 2 + neurons * settings.top_k * _READ * (3 + snapshots) + 2 * profile
     return round(max(running, reading) * _SLACK) + _ELSE
 
 

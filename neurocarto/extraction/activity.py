@@ -16,7 +16,7 @@ from neurocarto.extraction.peaks import spatial_peaks
 from neurocarto.extraction.topk import EMPTY, TopK, encode
 from neurocarto.records import Layer, layer_slices
 
-PENDING_COLUMNS = 32
+PENDING_COLUMNS = 128
 """Images per half that wait before they are sorted in: one sort of many is cheaper than many of one."""
 LARGEST = torch.finfo(torch.float16).max
 
@@ -142,11 +142,13 @@ class Activity:
         self.predictions.update(other.predictions)
         self.skipped.update(other.skipped)
 
-    def whole(self) -> TopK:
-        """Return the strongest over both halves."""
-        whole = self.halves[0].copy()
-        whole.merge(self.halves[1])
-        return whole
+    def strongest(self, k: int) -> TopK:
+        """Return the k strongest over both halves, at most as many as are kept of either."""
+        strongest = TopK(self.count, min(k, self.halves[0].k))
+        for half in range(2):
+            self._flush(half)
+            strongest.merge(self.halves[half])
+        return strongest
 
     def _flush(self, half: int) -> None:
         pending = self._pending[half]
@@ -162,6 +164,7 @@ class Activity:
         return {
             **{f"keys{half}": top.keys.numpy() for half, top in enumerate(self.halves)},
             **{f"cells{half}": top.cells.numpy() for half, top in enumerate(self.halves)},
+            "k": self.halves[0].k,
             "total": self.total.numpy(),
             "active": self.active.numpy(),
             "classes": [list(key) for key in self.class_sums],
@@ -175,9 +178,9 @@ class Activity:
     @classmethod
     def from_parts(cls, layers: Sequence[Layer], parts: Mapping[str, Any]) -> "Activity":
         """Make the stream that parts() described."""
-        stream = cls(layers, parts["keys0"].shape[1])
+        stream = cls(layers, parts["k"])
         for half, top in enumerate(stream.halves):
-            top.keys, top.cells = torch.from_numpy(parts[f"keys{half}"]), torch.from_numpy(parts[f"cells{half}"])
+            top.update(torch.from_numpy(parts[f"keys{half}"]), torch.from_numpy(parts[f"cells{half}"]))
         stream.total, stream.active = torch.from_numpy(parts["total"]), torch.from_numpy(parts["active"])
         stream.class_sums.update(
             ((kind, name), torch.from_numpy(row.copy()))

@@ -30,18 +30,19 @@ def decode(keys: Tensor) -> tuple[Tensor, Tensor]:
 class TopK:
     """The k greatest keys of every row, each with the cell of the map where its peak lies.
 
-    keys (rows, k) int64, descending, EMPTY where there are fewer; cells (rows, k) int32. Memory:
-    12 bytes × rows × k, however many images come.
+    keys (rows, m) int64, descending, EMPTY where a row has fewer; cells (rows, m) int32; m grows to k with what comes.
+    Memory: 12 bytes × rows × m.
     """
 
     def __init__(self, rows: int, k: int) -> None:
-        self.keys = torch.full((rows, k), EMPTY)
-        self.cells = torch.zeros((rows, k), dtype=torch.int32)
+        self.k = k
+        self.keys = torch.empty((rows, 0), dtype=torch.int64)
+        self.cells = torch.empty((rows, 0), dtype=torch.int32)
 
     def update(self, keys: Tensor, cells: Tensor) -> None:
         """Take in new entries: keys and cells (rows, m). A position may come only once per row."""
-        k = self.keys.shape[1]
-        self.keys, chosen = torch.cat([self.keys, keys], dim=1).topk(k, dim=1)
+        keys = torch.cat([self.keys, keys], dim=1)
+        self.keys, chosen = keys.topk(min(self.k, keys.shape[1]), dim=1)
         self.cells = torch.cat([self.cells, cells], dim=1).gather(1, chosen)
 
     def merge(self, other: "TopK") -> None:
@@ -50,6 +51,11 @@ class TopK:
 
     def copy(self) -> "TopK":
         """Return a copy that later updates do not change."""
-        twin = TopK(0, 1)
-        twin.keys, twin.cells = self.keys, self.cells  # update() replaces both, never writes into them
-        return twin
+        return TopK.of(self.keys, self.cells, self.k)  # update() replaces both, never writes into them
+
+    @classmethod
+    def of(cls, keys: Tensor, cells: Tensor, k: int) -> "TopK":
+        """Make a stream of what another had kept."""
+        stream = cls(0, k)
+        stream.keys, stream.cells = keys, cells
+        return stream

@@ -82,7 +82,7 @@ def test_an_inactive_neuron_has_no_strongest_images():
         torch.tensor([0, 2]), torch.full((2, 5), -1.0), torch.zeros((2, 5), dtype=torch.int32), torch.ones(2, 2)
     )
     activity = _stream([batch])
-    assert (activity.whole().keys == EMPTY).all()
+    assert (activity.strongest(7).keys == EMPTY).all()
     assert activity.active.tolist() == [0] * 5
 
 
@@ -104,7 +104,7 @@ def test_signed_neurons_keep_their_strongest_images_whatever_their_sign():
     activity = Activity(layers, k=3)
     activity.update(batch, [(1, 1)] * 4, [None] * 4, CATEGORIES, frozenset({0}))
     activity.merge(Activity(layers, k=3))
-    values, found = decode(activity.whole().keys)
+    values, found = decode(activity.strongest(7).keys)
     assert found.tolist() == [[2, 4, 0], [4, -1, -1], [6, 4, 2]]
     assert values[0].tolist() == [-1, -2, -3]
     assert activity.total.tolist() == [-10, 0, -1 - 1 + 0.5 + 1]
