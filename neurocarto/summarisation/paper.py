@@ -31,7 +31,9 @@ from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, IntArray, layer_slices
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation.clusters import tabulate
-from neurocarto.summarisation.similarity import candidate_pairs, find_stimuli, placed_vectors, signatures
+from neurocarto.summarisation.axes import placed_vectors
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
+from neurocarto.summarisation.similarity import find_stimuli
 
 IMAGE_BANDS, IMAGE_ROWS = 100, 3
 """Bands and rows of the first stage. The paper: 100 bands of 2 to 3 rows; its code's default is 2."""
