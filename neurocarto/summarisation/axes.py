@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numba
@@ -11,12 +11,12 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from neurocarto.summarisation.neighbours import unit_rows
-from neurocarto.summarisation.similarity import GRID, Stimuli
+from neurocarto.summarisation.similarity import GRID, Floats, Images, Stimuli
 
 SAMPLE = 20_000
 """Neurons on whose stimuli the axes rest; of more, so many are drawn, and all are placed on what these vary along."""
 
-BUCKETS = 4096
+BUCKETS = 2048
 """Buckets that the images of more than SAMPLE neurons are dealt to, under random signs."""
 
 SPREAD = 0.15
@@ -25,19 +25,17 @@ SPREAD = 0.15
 BLOCK = 32
 """Vectors that are multiplied at once: the stimuli are read from memory once for all of them."""
 
-DENSE = 1280
+DENSE = 768
 """Neurons up to which all products are held, and blocks of Krylov vectors together at most."""
 
-TOLERANCE = 0.01
+TOLERANCE = 0.001
 """Residual of an axis, as a share of its eigenvalue, that counts as converged; the axes before the last are far below."""
 
 PARTS = 8
 """Sums over buckets that are made apart, so that they are the same whatever number of threads makes them."""
 
-_CHUNK = 2**16
+_CHUNK = 2**14
 """Neurons placed together on known axes: a bound for memory."""
-
-Floats = npt.NDArray[np.float32]
 
 
 def placed_vectors(
@@ -49,8 +47,9 @@ def placed_vectors(
     SVD gives the axes, d = min(axes, n - 2), without the first, which only says how common a neuron's
     stimuli are. It is run until it has converged, so the seed, from which it starts, makes no difference to speak of.
     Of more than SAMPLE neurons it is the SVD of as many, drawn by the seed; images are then hashed to BUCKETS
-    (Weinberger et al., 2009: feature hashing), so that products of weights are right on average. Neurons without stimuli
-    have zeros. The number of threads changes nothing. O(n m d), memory O(n d) beside the stimuli of SAMPLE neurons.
+    (Weinberger et al., 2009: feature hashing), so that products of weights are right on average, and places are rounded
+    to half a cell. Neurons without stimuli have zeros. The number of threads changes nothing. O(n m d), memory O(n d)
+    beside what SAMPLE neurons take.
     """
     n = len(stimuli)
     d = min(axes, n - 2)
@@ -62,24 +61,23 @@ def placed_vectors(
         # Too few neurons to have anything in common: each pair is compared as it is.
         return unit_rows(scaled[:, :-1] if d > 0 else scaled) * stimuli.alive[:, None]
     chosen = stimuli[np.sort(rng.choice(n, SAMPLE, replace=False))]
-    placed = _place(chosen, place_width, BUCKETS)
+    placed = _place(replace(chosen, rows=_rounded(chosen.rows), columns=_rounded(chosen.columns)), place_width, BUCKETS)
     values, left = leading(partial(_products, placed, SAMPLE, threads), SAMPLE, d + 1, rng)
-    right = np.zeros((BUCKETS, GRID**2, d), np.float32)
-    _to_images(*placed.arrays, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), right)
+    cells = np.zeros((BUCKETS, GRID**2, d), np.float32)
+    _to_images(*placed.arrays, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), cells)
+    table = _at_places(cells, place_width)
     vectors = np.zeros((n, d), np.float32)
 
     def fill(begin: int) -> None:
         own = slice(begin, begin + _CHUNK)
-        _to_neurons(*_place(stimuli[own], place_width, BUCKETS).arrays, right, vectors[own])
+        _on_axes(*stimuli[own].arrays, table, vectors[own])
         vectors[own] = unit_rows(vectors[own])
 
     _each(fill, range(0, n, _CHUNK), threads)
     return vectors
 
 
-def leading(
-    product: Callable[[Floats], Floats], n: int, count: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+def leading(product: Callable[[Floats], Floats], n: int, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return the largest eigenvalues (count,), rising, and their vectors (n, count) of a symmetric matrix (n, n).
 
     product multiplies it by (n, b). Up to DENSE rows exact; beyond by block Lanczos iteration (Golub and Underwood,
@@ -137,61 +135,86 @@ class _Placed:
         return tuple(vars(self).values())
 
 
-def _place(stimuli: Stimuli, place_width: float, buckets: int | None = None) -> _Placed:
+def _place(stimuli: Stimuli, place_width: float, buckets: int = 0) -> _Placed:
     """Sort stimuli by image, or by one of so many buckets of images, and by place. O(n m log(n m / buckets))."""
-    neuron, at = (stimuli.weights > 0).nonzero()
-    bucket, weight = stimuli.images[neuron, at], stimuli.weights[neuron, at]
-    if buckets is None:
-        count = int(bucket.max(initial=-1)) + 1
-    else:
-        count = buckets
-        bucket, sign = _hashed(bucket, buckets)
-        weight = weight * sign
-    rows, columns = stimuli.rows[neuron, at], stimuli.columns[neuron, at]
-    order, begins = _in_order(bucket, rows, columns, count)
-    bucket, rows, columns = bucket[order], rows[order], columns[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (np.diff(bucket) != 0) | (np.diff(rows) != 0) | (np.diff(columns) != 0)
-    first = np.flatnonzero(new)
-    groups = np.append(first, len(order))
-    spread = _spread(rows[first], columns[first], place_width)
-    return _Placed(
-        neuron[order].astype(np.int32), weight[order], groups, np.searchsorted(groups, begins), *spread
-    )
+    count = buckets or int(stimuli.images.max(initial=-1)) + 1
+    order, sign, begins = _in_order(*stimuli.arrays, count, buckets > 0)
+    rows, columns = (values.ravel()[order] for values in (stimuli.rows, stimuli.columns))
+    new = np.append((np.diff(rows, prepend=-1) != 0) | (np.diff(columns, prepend=-1) != 0), True)
+    new[begins] = True
+    groups = np.flatnonzero(new)
+    spread = _spread(rows[groups[:-1]], columns[groups[:-1]], place_width)
+    neuron, weight = (order // stimuli.images.shape[1]).astype(np.int32), stimuli.weights.ravel()[order] * sign
+    return _Placed(neuron, weight, groups, np.searchsorted(groups, begins), *spread)
 
 
-def _hashed(images: npt.NDArray[np.int32], buckets: int) -> tuple[npt.NDArray[np.int32], Floats]:
-    """Return a bucket and a sign for each image, by multiplication with a large odd number."""
-    mixed = images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    bucket = (mixed >> np.uint64(32)) % np.uint64(buckets)
-    return bucket.astype(np.int32), np.where(mixed >> np.uint64(63), np.float32(1), np.float32(-1))
+@numba.njit(cache=True, nogil=True)
+def _bucket(image: int, buckets: int) -> tuple[int, np.float32]:
+    """Return a bucket and a sign for an image, by multiplication with a large odd number."""
+    mixed = np.uint64(image) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((mixed >> np.uint64(32)) % np.uint64(buckets)), np.float32(1 if mixed >> np.uint64(63) else -1)
 
 
 @numba.njit(cache=True, nogil=True)
 def _in_order(
-    bucket: npt.NDArray[np.int32], rows: Floats, columns: Floats, count: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the order by bucket, then place, and where each bucket begins (count + 1)."""
+    images: Images, weights: Floats, rows: Floats, columns: Floats, count: int, hashed: bool
+) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
+    """Return which stimuli (e,) come by bucket, then place; their signs (e,); where each bucket begins (count + 1)."""
+    n, m = images.shape
     begins = np.zeros(count + 1, np.int64)
-    for b in bucket:
-        begins[b + 1] += 1
-    for b in range(count):
-        begins[b + 1] += begins[b]
-    order, into = np.empty(len(bucket), np.int64), begins[:-1].copy()
-    for i in range(len(bucket)):
-        order[into[bucket[i]]] = i
-        into[bucket[i]] += 1
-    for b in range(count):
-        own = order[begins[b] : begins[b + 1]]
-        key = rows[own].astype(np.float64) * 1e6 + columns[own]
-        own[:] = own[np.argsort(key, kind="mergesort")]
-    return order, begins
+    for row in range(n):
+        for i in range(m):
+            if weights[row, i] > 0:
+                begins[(_bucket(images[row, i], count)[0] if hashed else images[row, i]) + 1] += 1
+    begins = begins.cumsum()
+    into, key = begins.copy(), np.empty(begins[-1], np.int64)
+    for row in range(n):
+        for i in range(m):
+            if weights[row, i] > 0:
+                bucket = _bucket(images[row, i], count)[0] if hashed else np.int64(images[row, i])
+                place = np.int64(rows[row, i] * 256) << 11 | np.int64(columns[row, i] * 256)
+                key[into[bucket]] = place << 40 | (row * m + i)
+                into[bucket] += 1
+    sign = np.ones(len(key), np.float32)
+    for bucket in range(count):
+        key[begins[bucket] : begins[bucket + 1]] = np.sort(key[begins[bucket] : begins[bucket + 1]])
+    for e in range(len(key)):
+        key[e] &= (1 << 40) - 1
+        if hashed:
+            sign[e] = _bucket(images[key[e] // m, key[e] % m], count)[1]
+    return key, sign, begins
+
+
+def _rounded(places: Floats) -> Floats:
+    """Round places, in cells, to the middle of a half of a cell."""
+    return (np.floor(places * 2).clip(0, 2 * GRID - 1) + np.float32(0.5)) / 2
+
+
+def _at_places(cells: Floats, place_width: float) -> Floats:
+    """Return what the cells of images, (images, cells, d), give at each of the rounded places, (images, places, d)."""
+    middles = (np.indices((2 * GRID, 2 * GRID)).reshape(2, -1).astype(np.float32) + np.float32(0.5)) / 2
+    begins, cell, value = _spread(*middles, place_width)
+    spread = np.zeros((len(begins) - 1, GRID**2), np.float32)
+    spread[np.repeat(np.arange(len(spread)), np.diff(begins)), cell] = value
+    return spread @ cells
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _on_axes(images: Images, weights: Floats, rows: Floats, columns: Floats, table: Floats, vectors: Floats) -> None:
+    """Add up what each neuron's stimuli give on the axes, table (buckets, places, d), into vectors (n, d)."""
+    for row in range(len(images)):
+        for i in range(images.shape[1]):
+            if weights[row, i] > 0:
+                bucket, sign = _bucket(images[row, i], len(table))
+                y = min(max(np.int64(rows[row, i] * 2), 0), 2 * GRID - 1)
+                x = min(max(np.int64(columns[row, i] * 2), 0), 2 * GRID - 1)
+                place, weight = y * 2 * GRID + x, sign * weights[row, i]
+                for k in range(vectors.shape[1]):
+                    vectors[row, k] += weight * table[bucket, place, k]
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(
-    rows: Floats, columns: Floats, width: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], Floats]:
+def _spread(rows: Floats, columns: Floats, width: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], Floats]:
     """Spread each place over cells as a Gaussian of unit length, without the cells below SPREAD of its own."""
     begins = np.zeros(len(rows) + 1, np.int64)
     cell, value = np.empty(len(rows) * GRID**2, np.uint8), np.empty(len(rows) * GRID**2, np.float32)
@@ -278,25 +301,6 @@ def _to_images(
     for bucket in range(len(buckets) - 1):
         for group in range(buckets[bucket], buckets[bucket + 1]):
             _sum_cells(group, neuron, weight, groups, spread, cell, value, vectors, result[bucket], total)
-
-
-@numba.njit(cache=True, nogil=True)
-def _to_neurons(
-    neuron: npt.NDArray[np.int32],
-    weight: Floats,
-    groups: npt.NDArray[np.int64],
-    buckets: npt.NDArray[np.int64],
-    spread: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.uint8],
-    value: Floats,
-    images: Floats,
-    result: Floats,
-) -> None:
-    """Multiply the placed weights by images (buckets, cells, d); result (n, d) holds zeros."""
-    total = np.empty(result.shape[1], np.float32)
-    for bucket in range(len(buckets) - 1):
-        for group in range(buckets[bucket], buckets[bucket + 1]):
-            _sum_neurons(group, neuron, weight, groups, spread, cell, value, images[bucket], result, total)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ MOST_SIMILAR = 64
 REACH = 64
 """Neurons before it that each of more than FEW is compared with in a band: popular images make many agree."""
 
-FEW_NEW = 0.01
+FEW_NEW = 0.001
 """Share of the similar pairs that have to be new in the latest bands, for more to be searched."""
 
 SHARES = 16
@@ -83,9 +83,7 @@ def tabulate(
     return cluster, table.astype(dict.fromkeys(columns[3:], np.float32))
 
 
-def _layer_clusters(
-    stimuli: Stimuli, vectors: Floats, settings: RunSettings
-) -> list[npt.NDArray[np.int64]]:
+def _layer_clusters(stimuli: Stimuli, vectors: Floats, settings: RunSettings) -> list[npt.NDArray[np.int64]]:
     if stimuli.alive.sum() < settings.min_cluster_size:
         return []
     groups = linked(*compared_pairs(stimuli, vectors, settings, settings.min_similarity), settings.min_similarity)

@@ -30,9 +30,9 @@ from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, IntArray, layer_slices
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import tabulate
 from neurocarto.summarisation.axes import placed_vectors
 from neurocarto.summarisation.candidates import candidate_pairs, signatures
+from neurocarto.summarisation.clusters import tabulate
 from neurocarto.summarisation.similarity import find_stimuli
 
 IMAGE_BANDS, IMAGE_ROWS = 100, 3

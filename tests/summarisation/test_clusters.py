@@ -6,16 +6,12 @@ from planted import IMAGES, plant
 from sklearn.metrics import adjusted_rand_score
 
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import complete_linkage, find_clusters, strongest
+from neurocarto.summarisation.axes import placed_vectors
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
+from neurocarto.summarisation.clusters import find_clusters
 from neurocarto.summarisation.embedding import embed
-from neurocarto.summarisation.similarity import (
-    candidate_pairs,
-    find_stimuli,
-    placed_vectors,
-    signatures,
-    similarities,
-    strongest_half,
-)
+from neurocarto.summarisation.linkage import complete_linkage, strongest
+from neurocarto.summarisation.similarity import find_stimuli, similarities, strongest_half
 
 SETTINGS = RunSettings(threads=1)
 
