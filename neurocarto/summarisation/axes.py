@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -29,7 +30,7 @@ DENSE = 768
 """Neurons up to which all products are held, and blocks of Krylov vectors together at most."""
 
 TOLERANCE = 0.001
-"""Residual of an axis, as a share of its eigenvalue, that counts as converged; the axes before the last are far below."""
+"""Residual of an axis, as a share of its eigenvalue, that counts as converged; those before the last are far below."""
 
 PARTS = 8
 """Sums over buckets that are made apart, so that they are the same whatever number of threads makes them."""
@@ -64,7 +65,7 @@ def placed_vectors(
     placed = _place(replace(chosen, rows=_rounded(chosen.rows), columns=_rounded(chosen.columns)), place_width, BUCKETS)
     values, left = leading(partial(_products, placed, SAMPLE, threads), SAMPLE, d + 1, rng)
     cells = np.zeros((BUCKETS, GRID**2, d), np.float32)
-    _to_images(*placed.arrays, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), cells)
+    _to_images(*placed, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), cells)
     table = _at_places(cells, place_width)
     vectors = np.zeros((n, d), np.float32)
 
@@ -86,7 +87,7 @@ def leading(product: Callable[[Floats], Floats], n: int, count: int, rng: np.ran
     """
     if n <= DENSE:
         values, vectors = eigh(product(np.eye(n, dtype=np.float32)))
-        return values[-count:], vectors[:, -count:]
+        return _floats(values[-count:]), _floats(vectors[:, -count:])
     basis = np.empty((DENSE, n), np.float32)
     ritz = np.zeros((DENSE, DENSE), np.float32)
     block, _ = _orthonormal(rng.standard_normal((n, BLOCK)).astype(np.float32))
@@ -103,7 +104,11 @@ def leading(product: Callable[[Floats], Floats], n: int, count: int, rng: np.ran
             residual = np.linalg.norm(again @ step @ mixed[-BLOCK:], axis=0)
             if residual.max() <= TOLERANCE * values[0] or size == DENSE:
                 break
-    return values, known.T @ mixed
+    return _floats(values), _floats(known.T @ mixed)
+
+
+def _floats(values: npt.NDArray[np.floating[Any]]) -> Floats:
+    return np.asarray(values, np.float32)
 
 
 def _orthonormal(block: Floats) -> tuple[Floats, Floats]:
@@ -114,8 +119,7 @@ def _orthonormal(block: Floats) -> tuple[Floats, Floats]:
     return block @ (vectors * inverse).astype(np.float32), (vectors * size).T.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Placed:
+class _Placed(NamedTuple):
     """Stimuli by image and place: those of one image at one place spread alike over its cells.
 
     neuron, weight (e): the stimuli; groups (g + 1): where those of an image at a place begin; buckets (b + 1): where an
@@ -129,10 +133,6 @@ class _Placed:
     spread: npt.NDArray[np.int64]
     cell: npt.NDArray[np.uint8]
     value: Floats
-
-    @property
-    def arrays(self) -> tuple[npt.NDArray[np.generic], ...]:
-        return tuple(vars(self).values())
 
 
 def _place(stimuli: Stimuli, place_width: float, buckets: int = 0) -> _Placed:
@@ -149,7 +149,7 @@ def _place(stimuli: Stimuli, place_width: float, buckets: int = 0) -> _Placed:
 
 
 @numba.njit(cache=True, nogil=True)
-def _bucket(image: int, buckets: int) -> tuple[int, np.float32]:
+def _bucket(image: int, buckets: int) -> tuple[np.int64, np.float32]:
     """Return a bucket and a sign for an image, by multiplication with a large odd number."""
     mixed = np.uint64(image) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((mixed >> np.uint64(32)) % np.uint64(buckets)), np.float32(1 if mixed >> np.uint64(63) else -1)
@@ -176,8 +176,8 @@ def _in_order(
                 key[into[bucket]] = place << 40 | (row * m + i)
                 into[bucket] += 1
     sign = np.ones(len(key), np.float32)
-    for bucket in range(count):
-        key[begins[bucket] : begins[bucket + 1]] = np.sort(key[begins[bucket] : begins[bucket + 1]])
+    for b in range(count):
+        key[begins[b] : begins[b + 1]] = np.sort(key[begins[b] : begins[b + 1]])
     for e in range(len(key)):
         key[e] &= (1 << 40) - 1
         if hashed:
@@ -187,16 +187,16 @@ def _in_order(
 
 def _rounded(places: Floats) -> Floats:
     """Round places, in cells, to the middle of a half of a cell."""
-    return (np.floor(places * 2).clip(0, 2 * GRID - 1) + np.float32(0.5)) / 2
+    return _floats((np.floor(places * 2).clip(max=2 * GRID - 1) + 0.5) / 2)
 
 
 def _at_places(cells: Floats, place_width: float) -> Floats:
     """Return what the cells of images, (images, cells, d), give at each of the rounded places, (images, places, d)."""
-    middles = (np.indices((2 * GRID, 2 * GRID)).reshape(2, -1).astype(np.float32) + np.float32(0.5)) / 2
-    begins, cell, value = _spread(*middles, place_width)
+    rows, columns = _floats((np.indices((2 * GRID, 2 * GRID)).reshape(2, -1) + 0.5) / 2)
+    begins, cell, value = _spread(rows, columns, place_width)
     spread = np.zeros((len(begins) - 1, GRID**2), np.float32)
     spread[np.repeat(np.arange(len(spread)), np.diff(begins)), cell] = value
-    return spread @ cells
+    return _floats(spread @ cells)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -206,8 +206,7 @@ def _on_axes(images: Images, weights: Floats, rows: Floats, columns: Floats, tab
         for i in range(images.shape[1]):
             if weights[row, i] > 0:
                 bucket, sign = _bucket(images[row, i], len(table))
-                y = min(max(np.int64(rows[row, i] * 2), 0), 2 * GRID - 1)
-                x = min(max(np.int64(columns[row, i] * 2), 0), 2 * GRID - 1)
+                y, x = min(int(rows[row, i] * 2), 2 * GRID - 1), min(int(columns[row, i] * 2), 2 * GRID - 1)
                 place, weight = y * 2 * GRID + x, sign * weights[row, i]
                 for k in range(vectors.shape[1]):
                     vectors[row, k] += weight * table[bucket, place, k]
@@ -336,10 +335,10 @@ def _products(placed: _Placed, n: int, threads: int, vectors: Floats) -> Floats:
     vectors = np.ascontiguousarray(vectors)
 
     def fill(part: int) -> None:
-        _products_of(bounds[part], bounds[part + 1], *placed.arrays, vectors, sums[part])
+        _products_of(bounds[part], bounds[part + 1], *placed, vectors, sums[part])
 
     _each(fill, range(PARTS), threads)
-    return np.asarray(sums.sum(axis=0))
+    return _floats(sums.sum(axis=0))
 
 
 def _each(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:

@@ -95,10 +95,10 @@ def linked_bands(signature: Signature, band_rows: int) -> Images:
 
 @numba.njit(cache=True, nogil=True)
 def _agree(signature: Signature, first: int, second: int, begin: int, end: int) -> bool:
-    for k in range(begin, end):
-        if signature[first, k] != signature[second, k]:
-            return False
-    return True
+    k = begin
+    while k < end and signature[first, k] == signature[second, k]:
+        k += 1
+    return k == end
 
 
 @numba.njit(cache=True, nogil=True)

@@ -41,18 +41,22 @@ MAX_PAIRS = 5000
 
 
 def find_clusters(
-    stimuli: Stimuli, layers: Sequence[Layer], settings: RunSettings
+    stimuli: Stimuli, layers: Sequence[Layer], settings: RunSettings, vectors: Floats | None = None
 ) -> tuple[npt.NDArray[np.int32], pd.DataFrame]:
     """Group the neurons of each layer.
 
     MinHash signatures of the neurons' stimuli → LSH candidates → exact similarity of the candidates →
-    complete linkage down to settings.min_similarity. Near-linear in neurons plus candidate pairs.
+    complete linkage down to settings.min_similarity. vectors: the neurons on the common axes (axes.placed_vectors),
+    where they are known already. O(N (axes + permutations) m) for sets of m images and O(m + axes) for each candidate,
+    of which layers of up to candidates.FEW neurons have all pairs at most, larger ones a number that grows with N. The
+    number of threads changes nothing.
 
     Returns each neuron's cluster (N,), -1 for none, and one row per cluster: cluster, layer, size,
     similarity (mean over its pairs of neurons), shared_images (mean over pairs), peak_agreement (share of
     the shared images on which both peak within one cell of a 7 × 7 grid), all on the images that formed it.
     """
-    vectors = placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed, settings.threads)
+    if vectors is None:
+        vectors = placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed, settings.threads)
     groups = {
         layer: _layer_clusters(stimuli[rows], vectors[rows], settings) for layer, rows in layer_slices(layers).items()
     }
@@ -100,14 +104,14 @@ def compared_pairs(
     """
     living = np.flatnonzero(stimuli.alive)
     halves = strongest_half(stimuli)[living]
-    found = np.empty((0, 2), np.int64), np.empty(0)
+    pairs, similarity = np.empty((0, 2), np.int64), np.empty(0)
     for links in bands(halves, settings.permutations, settings.band_rows, settings.seed, settings.threads):
-        new = _similar(stimuli, vectors, settings, living, links, found[0], least)
-        found = tuple(np.concatenate(both) for both in zip(found, new, strict=True))
-        if len(new[0]) < FEW_NEW * len(found[0]):
+        new, values = _similar(stimuli, vectors, settings, living, links, pairs, least)
+        pairs, similarity = np.concatenate([pairs, new]), np.concatenate([similarity, values])
+        if len(new) < FEW_NEW * len(pairs):
             break
-    order = np.argsort(found[0][:, 0] * len(stimuli) + found[0][:, 1])
-    return found[0][order], found[1][order]
+    order = np.argsort(pairs[:, 0] * len(stimuli) + pairs[:, 1])
+    return pairs[order], similarity[order]
 
 
 def _similar(
@@ -123,20 +127,30 @@ def _similar(
     n = len(living)
     known = known[np.argsort(known[:, 1], kind="stable")]
     begins = np.searchsorted(known[:, 1], living)
-    fixed = (settings.place_width, settings.min_agreement, least)
+    ends = (n * np.sqrt(np.arange(SHARES + 1) / SHARES)).astype(np.int64)  # later ones have more before them
 
-    def share(bounds: tuple[int, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def share(begin: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         pairs, similarity = _compare_linked(
-            *bounds, links, n if n <= FEW else REACH, living, known, begins, *stimuli.arrays, vectors, *fixed
+            begin,
+            end,
+            links,
+            n if n <= FEW else REACH,
+            living,
+            known,
+            begins,
+            stimuli.images,
+            stimuli.weights,
+            stimuli.rows,
+            stimuli.columns,
+            vectors,
+            settings.place_width,
+            settings.min_agreement,
+            least,
         )
         return pairs, similarity
 
-    # Later ones have more before them.
-    steps = n * np.sqrt(np.arange(SHARES + 1) / SHARES)
-    bounds = steps.astype(np.int64)
     with ThreadPoolExecutor(settings.threads) as pool:
-        shares = [*pool.map(share, zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))]
-    pairs, similarity = zip(*shares, strict=True)
+        pairs, similarity = zip(*pool.map(share, ends[:-1], ends[1:]), strict=True)
     return np.concatenate(pairs), np.concatenate(similarity)
 
 
@@ -207,12 +221,18 @@ def _describe(
     """Return the columns of the table that tell what the groups are like."""
     within = [*_pairs_within(groups, settings.seed)]
     pairs, begins = np.concatenate(within), np.cumsum([0, *(len(own) for own in within[:-1])])
-    similarity = similarities(stimuli, vectors, pairs, settings.place_width, settings.min_agreement)
-    shared, agreeing = (np.add.reduceat(counts, begins) for counts in peak_agreement(stimuli, pairs))
+
+    def share(own: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.generic], ...]:
+        similarity = similarities(stimuli, vectors, own, settings.place_width, settings.min_agreement)
+        return similarity, *peak_agreement(stimuli, own)
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        shares = zip(*pool.map(share, np.array_split(pairs, settings.threads)), strict=True)
+    similarity, shared, agreeing = (np.add.reduceat(np.concatenate(values), begins) for values in shares)
     counts = np.diff(begins, append=len(pairs))
     return {
         "size": np.array([len(members) for members in groups]),
-        "similarity": np.add.reduceat(similarity, begins) / counts,
+        "similarity": similarity / counts,
         "shared_images": shared / counts,
         "peak_agreement": agreeing / np.maximum(1, shared),
     }

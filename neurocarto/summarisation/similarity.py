@@ -98,7 +98,7 @@ def _next_common(first: Images, second: Images, i: int, j: int) -> tuple[int, in
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _cosine(first: Floats, second: Floats) -> float:
+def _cosine(first: Floats, second: Floats) -> np.float32:
     total = np.float32(0)
     for k in range(len(first)):
         total += first[k] * second[k]
@@ -123,7 +123,7 @@ def compare(
 
     at (images,): where in the first neuron's row each image lies, -1 where it does not (see lay_out).
     """
-    smoothed = min(1.0, max(0.0, _cosine(vectors[first], vectors[second])))
+    smoothed = min(1.0, max(0.0, float(_cosine(vectors[first], vectors[second]))))
     if smoothed <= least * least * (1 - 1e-6):  # the other cosine is 1 at most
         return 0.0
     together = same_place = 0.0
