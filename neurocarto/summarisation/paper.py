@@ -195,7 +195,7 @@ def _matches(active: npt.NDArray[np.bool_], seed: int) -> Matches:
 def map_signatures(active: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.uint32]:
     """Return the MinHash signature (n, bands × rows) of each map's active cells; active (n, cells), none empty.
 
-    The same as similarity.signatures of the sets of cells: every neuron is hashed with the same permutations. The
+    The same as candidates.signatures of the sets of cells: every neuron is hashed with the same permutations. The
     least hash is found at the first active cell in the order of hashes, so dense maps are quick.
     """
     return np.asarray(_first_active(active, *_cell_hashes(active.shape[1], seed)))
