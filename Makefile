@@ -17,8 +17,9 @@ test:
 demo: ## rebuild data/demo from Debian's Tux Paint stamps
 	python -m scripts.make_demo
 
-bench: ## measure extraction beside the bare network on NEUROCARTO_SAMPLE_IMAGES; the results go to docs/performance.md
+bench: ## measure extraction (on NEUROCARTO_SAMPLE_IMAGES) and clustering beside other ways; the results go to docs/performance.md
 	python -m benchmarks.extraction
+	python -m benchmarks.clustering
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views

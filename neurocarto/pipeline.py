@@ -248,7 +248,7 @@ class _Work:
         total, unit = (len(self.images), "image") if of_images else (len(self.hooked), "layer")
         return self.stage("clusters", compute, total, unit)
 
-    @property
+    @cached_property
     def _reaching(self) -> Extraction:
         """The extraction, its strongest images joined of the halves: together these reach further down."""
         return replace(self.extraction, whole=joined(self.extraction.halves))
@@ -265,7 +265,20 @@ class _Work:
         from neurocarto.summarisation.similarity import find_stimuli
 
         stimuli = find_stimuli(extraction.whole, len(extraction.images), settings.cluster_share)
-        return find_clusters(stimuli, self.hooked, settings)
+        vectors = self._on_axes if extraction is self._reaching else None
+        return find_clusters(stimuli, self.hooked, settings, vectors)
+
+    @cached_property
+    def _on_axes(self) -> npt.NDArray[np.float32] | None:
+        """All neurons on the common axes; None where these rest on a sample, so that each seed has its own."""
+        from neurocarto.summarisation.axes import SAMPLE, placed_vectors
+        from neurocarto.summarisation.similarity import find_stimuli
+
+        settings = settings_of("clusters", self.settings)
+        stimuli = find_stimuli(self._reaching.whole, len(self._reaching.images), settings.cluster_share)
+        if len(stimuli) > SAMPLE:
+            return None
+        return placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed, settings.threads)
 
     @cached_property
     def embedding(self) -> list[npt.NDArray[np.float32]]:
@@ -405,8 +418,7 @@ class _Work:
             halves = [find(half_alone(extraction, half, share)) for half in (0, 1)]
             # The paper's clusters take passes of the network: too many to find them five times.
             seeds = range(1, 1 if of_images else scorecard.SEEDS)
-            reaching = self._reaching
-            others = [find(reaching, seed) for seed in seeds]
+            others = [find(self._reaching, seed) for seed in seeds]
             table = scorecard.own_table(extraction, clusters, halves, others, settings)
             members = self._members(self.importance["classes"])
             shuffled = scorecard.false_discoveries(self._cluster_activations(), members, settings)

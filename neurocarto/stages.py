@@ -55,7 +55,7 @@ STAGES = {
     "offsets": Stage(3, ("batch_size",), after=("lineage", "extraction")),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
-        3,
+        4,
         (
             "clustering", "stimuli_share", "permutations", "band_rows", "cluster_share", "axes", "place_width",
             "min_agreement", "min_similarity", "min_cluster_size", "batch_size",
@@ -75,7 +75,7 @@ STAGES = {
         after=("lineage", "importance"),
     ),
     "quality": Stage(
-        1,
+        2,
         ("stimuli_share", "cluster_share", "min_class_images", "label_permutations", "false_discovery_rate"),
         after=("clusters", "projection", "importance"),
     ),

@@ -38,9 +38,10 @@ from neurocarto.quality.questions import SIZES
 from neurocarto.quality.scorecard import both_ways, peak_agreement_table
 from neurocarto.records import Extraction, FloatArray, IntArray, layer_slices
 from neurocarto.settings import RunSettings
+from neurocarto.summarisation.axes import placed_vectors
 from neurocarto.summarisation.clusters import compared_pairs, find_clusters, linked
 from neurocarto.summarisation.paper import find_paper_clusters
-from neurocarto.summarisation.similarity import Stimuli, find_stimuli, placed_vectors
+from neurocarto.summarisation.similarity import Stimuli, find_stimuli
 
 DOCUMENT = Path("docs/quality.md")
 HEADING = """\

@@ -30,8 +30,10 @@ from neurocarto.extraction.images import ImageSet
 from neurocarto.extraction.models import Model
 from neurocarto.records import Extraction, IntArray, layer_slices
 from neurocarto.settings import RunSettings
+from neurocarto.summarisation.axes import placed_vectors
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
 from neurocarto.summarisation.clusters import tabulate
-from neurocarto.summarisation.similarity import candidate_pairs, find_stimuli, placed_vectors, signatures
+from neurocarto.summarisation.similarity import find_stimuli
 
 IMAGE_BANDS, IMAGE_ROWS = 100, 3
 """Bands and rows of the first stage. The paper: 100 bands of 2 to 3 rows; its code's default is 2."""
@@ -193,7 +195,7 @@ def _matches(active: npt.NDArray[np.bool_], seed: int) -> Matches:
 def map_signatures(active: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.uint32]:
     """Return the MinHash signature (n, bands × rows) of each map's active cells; active (n, cells), none empty.
 
-    The same as similarity.signatures of the sets of cells: every neuron is hashed with the same permutations. The
+    The same as candidates.signatures of the sets of cells: every neuron is hashed with the same permutations. The
     least hash is found at the first active cell in the order of hashes, so dense maps are quick.
     """
     return np.asarray(_first_active(active, *_cell_hashes(active.shape[1], seed)))

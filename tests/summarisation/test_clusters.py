@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,16 +8,13 @@ from planted import IMAGES, plant
 from sklearn.metrics import adjusted_rand_score
 
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.clusters import complete_linkage, find_clusters, strongest
+from neurocarto.summarisation import candidates, clusters
+from neurocarto.summarisation.axes import placed_vectors
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
+from neurocarto.summarisation.clusters import find_clusters
 from neurocarto.summarisation.embedding import embed
-from neurocarto.summarisation.similarity import (
-    candidate_pairs,
-    find_stimuli,
-    placed_vectors,
-    signatures,
-    similarities,
-    strongest_half,
-)
+from neurocarto.summarisation.linkage import complete_linkage, strongest
+from neurocarto.summarisation.similarity import find_stimuli, similarities, strongest_half
 
 SETTINGS = RunSettings(threads=1)
 
@@ -141,3 +140,40 @@ def test_the_same_stimuli_give_the_same_clusters():
     one, two = (find_clusters(stimuli, planted.layers, SETTINGS) for _ in range(2))
     assert np.array_equal(one[0], two[0])
     assert one[1].equals(two[1])
+
+
+def _plain_linkage(pairs, similarity):
+    """Merge the two groups of highest least similarity, by looking at all of them."""
+    value = dict(zip(map(tuple, pairs.tolist()), similarity.tolist(), strict=True))
+    groups = [[neuron] for neuron in np.unique(pairs)]
+    while True:
+        merges = []
+        for i, one in enumerate(groups):
+            for other in groups[i + 1 :]:
+                across = [value.get((min(a, b), max(a, b)), -1) for a in one for b in other]
+                merges.append((-min(across), min(*one, *other), max(min(one), min(other)), one, other))
+        best = min(merges, default=(1,))
+        if best[0] > 0:
+            return sorted(sorted(group) for group in groups if len(group) > 1)
+        groups = [group for group in groups if group not in best[3:]] + [best[3] + best[4]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_compiled_linkage_is_complete_linkage(seed: int):
+    rng = np.random.default_rng(seed)
+    pairs = np.array([(a, b) for a in range(20) for b in range(a + 1, 20) if rng.random() < 0.6])
+    for similarity in (rng.random(len(pairs)), rng.choice([0.25, 0.5, 0.75], len(pairs))):
+        assert _groups(pairs, similarity) == _plain_linkage(pairs, similarity)
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_large_layers_and_any_number_of_threads_give_the_planted_groups(monkeypatch: pytest.MonkeyPatch, few: int):
+    for module in (candidates, clusters):
+        monkeypatch.setattr(module, "FEW", few)
+    planted = plant(np.random.default_rng(0), [3, 5, 8, 12, 20] * 4)
+    stimuli = find_stimuli(planted.top, IMAGES, SETTINGS.cluster_share)
+    found = [find_clusters(stimuli, planted.layers, replace(SETTINGS, threads=threads)) for threads in (1, 3)]
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1].equals(found[1][1])
+    members = planted.concept >= 0
+    assert adjusted_rand_score(planted.concept[members], found[0][0][members]) >= 0.95

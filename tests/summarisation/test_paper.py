@@ -19,8 +19,9 @@ from neurocarto.extraction.preprocessing import Preprocessing
 from neurocarto.records import Extraction, Site
 from neurocarto.settings import RunSettings
 from neurocarto.summarisation import paper
+from neurocarto.summarisation.candidates import signatures
 from neurocarto.summarisation.paper import connected, find_paper_clusters, map_signatures, sample_images
-from neurocarto.summarisation.similarity import find_stimuli, signatures
+from neurocarto.summarisation.similarity import find_stimuli
 
 SETTINGS = RunSettings(threads=1, batch_size=8, top_k=20)
 SIDE = 12

@@ -3,19 +3,10 @@ import pytest
 from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import IMAGES, plant
 
 from neurocarto.records import TopActivations, joined
-from neurocarto.summarisation import similarity
-from neurocarto.summarisation.similarity import (
-    Stimuli,
-    candidate_pairs,
-    find_stimuli,
-    peak_agreement,
-    placed_vectors,
-    signatures,
-    similarities,
-)
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
+from neurocarto.summarisation.similarity import Stimuli, find_stimuli, peak_agreement, similarities
 
 
 def _top(peaks: list[list[float]], images: list[list[int]]) -> TopActivations:
@@ -91,13 +82,6 @@ def test_candidates_are_all_pairs_that_agree_in_a_band():
     assert set(map(tuple, candidate_pairs(signature, band_rows=2).tolist())) == expected
 
 
-def test_a_table_of_pairs_and_a_list_give_the_same(monkeypatch: pytest.MonkeyPatch):
-    signature = np.random.default_rng(0).integers(0, 3, (50, 8)).astype(np.uint32)
-    tabled = candidate_pairs(signature, 2)
-    monkeypatch.setattr(similarity, "TABLED", 0)
-    assert np.array_equal(candidate_pairs(signature, 2), tabled)
-
-
 def test_no_candidates_among_different_rows():
     assert candidate_pairs(np.arange(8, dtype=np.uint32).reshape(4, 2), 2).shape == (0, 2)
 
@@ -125,30 +109,6 @@ def test_similarity_falls_with_the_cosine_on_the_common_axes(cosine, expected):
     stimuli = _stimuli([[3, 9], [3, 9]], [[1, 2], [1, 2]], [[1, 2], [1, 2]])
     vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
     assert similarities(stimuli, vectors, PAIR, 1.0, 0.3) == pytest.approx([expected], abs=1e-6)
-
-
-def test_all_axes_give_the_cosines_of_the_placed_weights():
-    planted = plant(np.random.default_rng(3), [4] * 5, noise=10, dead=3)
-    stimuli = find_stimuli(planted.top, IMAGES, 0.2)
-    placed = similarity._placed_weights(stimuli, 1.0)
-    cosines = (placed @ placed.T).toarray()
-    pairs = np.argwhere(np.triu(np.ones((20, 20), bool), 1))
-    exact = similarity._cosines(pairs, stimuli.images, stimuli.weights, stimuli.rows, stimuli.columns, 1.0)[1]
-    assert cosines[tuple(pairs.T)] == pytest.approx(exact, abs=0.06)  # what lies beyond the map's edge is dealt out
-    vectors = placed_vectors(stimuli, 1000, 1.0, seed=0)
-    assert np.linalg.norm(vectors[:30], axis=1) == pytest.approx(1, abs=1e-5)
-    assert not vectors[planted.concept == -2].any()
-
-
-def test_more_columns_than_are_told_apart_change_cosines_little(monkeypatch: pytest.MonkeyPatch):
-    stimuli = find_stimuli(plant(np.random.default_rng(3), [4] * 5).top, IMAGES, 0.2)
-    exact = similarity._placed_weights(stimuli, 1.0)
-    monkeypatch.setattr(similarity, "COLUMNS", 2**13)
-    hashed = similarity._placed_weights(stimuli, 1.0)
-    assert hashed.shape == (len(stimuli), 2**13)
-    assert exact.shape[1] > 2**13
-    error = ((hashed @ hashed.T) - (exact @ exact.T)).toarray()
-    assert error.std() < 1.5 / np.sqrt(2**13)  # of a product of unit vectors under random signs: 1 / sqrt(columns)
 
 
 def test_what_is_strongest_of_two_halves_is_what_is_strongest_of_all():
