@@ -49,7 +49,7 @@ STAGES = {
     "model": Stage(1),
     "lineage": Stage(1, after=("model",)),
     "extraction": Stage(
-        3, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
+        4, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
     ),
     "boxes": Stage(2, ("batch_size", "box_share"), after=("extraction",)),
     "offsets": Stage(3, ("batch_size",), after=("lineage", "extraction")),
