@@ -1,8 +1,9 @@
-"""Extraction on this machine: the shards one after the other, merged in their order."""
+"""Extraction: shards of the images, run one after the other or as an engine does, merged in their order."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
@@ -43,6 +44,74 @@ class Checkpoint(Protocol):
 Pixels = tuple[npt.NDArray[np.uint8], tuple[int, int]]
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A part of the images: those at positions start, start + 1, … of the seeded order.
+
+    sampled: the positions whose activations are kept whole.
+    """
+
+    start: int
+    images: ImageSet
+    sampled: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What all shards of an extraction have in common."""
+
+    model: Model
+    layers: Sequence[Layer]
+    settings: RunSettings
+
+    def run(self, shard: Shard, advance: Advance) -> Activity:
+        """Run one shard, on as many threads as the settings say: its bytes depend on them."""
+        torch.set_num_threads(self.settings.threads)
+        made = Activity(self.layers, self.settings.top_k)
+        with torch.inference_mode(), ThreadPoolExecutor(self.settings.threads) as pool:
+            loaded = [(index, pool.submit(self._load, shard.images, index)) for index in range(len(shard.images))]
+            for begin in range(0, len(loaded), self.settings.batch_size):
+                batch = loaded[begin : begin + self.settings.batch_size]
+                usable = dict(_usable(batch, shard.start, made))
+                if usable:
+                    pixels, sizes = zip(*usable.values(), strict=True)
+                    inputs = self.model.preprocessing.normalise(np.stack(pixels))
+                    positions = [shard.start + index for index in usable]
+                    result = run_batch(self.model, self.layers, inputs, torch.tensor(positions))
+                    labels = [shard.images.labels[index] for index in usable]
+                    made.update(result, sizes, labels, self.model.categories, shard.sampled)
+                advance(len(batch))
+        return made
+
+    def _load(self, images: ImageSet, index: int) -> Pixels | str:
+        try:
+            image = images.open(index)
+        except ImagesError as error:
+            return str(error).removeprefix(f"{shown(PurePath(images.paths[index]).name)}: ")
+        return self.model.preprocessing.pixels(image), image.size
+
+
+def _usable(
+    batch: Sequence[tuple[int, Future[Pixels | str]]], start: int, made: Activity
+) -> Iterator[tuple[int, Pixels]]:
+    for index, future in batch:
+        loaded = future.result()
+        if isinstance(loaded, str):
+            made.skipped[start + index] = loaded
+        else:
+            yield index, loaded
+
+
+Engine = Callable[[Pass, Iterator[Shard], Advance], Generator[Activity]]
+"""Runs shards somewhere and yields what each has made, in their order."""
+
+
+def in_turn(work: Pass, shards: Iterator[Shard], advance: Advance) -> Generator[Activity]:
+    """Run shards in this process, one after the other."""
+    for shard in shards:
+        yield work.run(shard, advance)
+
+
 def extract(
     model: Model,
     layers: Sequence[Layer],
@@ -50,10 +119,12 @@ def extract(
     settings: RunSettings,
     advance: Advance,
     checkpoint: Checkpoint | None = None,
+    engine: Engine = in_turn,
 ) -> Extraction:
     """Run the network once over all images and keep what the later stages need.
 
-    What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same.
+    What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same. engine:
+    where the shards run; of no influence on the result on machines of one kind.
     Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can be read.
     """
     order = np.random.default_rng(settings.seed).permutation(len(images))
@@ -61,13 +132,14 @@ def extract(
     done = _Done(layers, settings.top_k, checkpoint)
     total, snapshots = done.total, done.snapshots
     advance(done.count)
-    torch.set_num_threads(settings.threads)
-    with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
-        shards = _Shards(model, layers, images, order, _sample(images, order, settings), settings, pool)
-        for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
-            if start < done.count:
-                continue
-            total.merge(shards.run(range(start, stop), advance))
+    bounds = [
+        bound for bound in pairwise(shard_bounds(len(images), settings.shard_size, stops)) if bound[0] >= done.count
+    ]
+    sampled = _sample(images, order, settings)
+    shards = (Shard(a, images.take(order[a:b]), sampled.intersection(range(a, b))) for a, b in bounds)
+    with torch.inference_mode(), closing(engine(Pass(model, layers, settings), shards, advance)) as activities:
+        for _, stop in bounds:
+            total.merge(next(activities))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)
             done.save(stop)
             give_back()
@@ -122,52 +194,6 @@ def _top(parts: Mapping[str, Any]) -> TopK:
     top = TopK(0, 1)
     top.keys, top.cells = torch.from_numpy(parts["keys"]), torch.from_numpy(parts["cells"])
     return top
-
-
-@dataclass(frozen=True)
-class _Shards:
-    """What every shard of a run needs: order maps positions to files, sampled are positions kept whole."""
-
-    model: Model
-    layers: Sequence[Layer]
-    images: ImageSet
-    order: npt.NDArray[np.int64]
-    sampled: frozenset[int]
-    settings: RunSettings
-    pool: ThreadPoolExecutor
-
-    def run(self, positions: range, advance: Advance) -> Activity:
-        """Run one shard."""
-        shard = Activity(self.layers, self.settings.top_k)
-        loaded = [(position, self.pool.submit(self._load, position)) for position in positions]
-        for start in range(0, len(loaded), self.settings.batch_size):
-            batch = loaded[start : start + self.settings.batch_size]
-            usable = dict(_usable(batch, shard))
-            if usable:
-                pixels, sizes = zip(*usable.values(), strict=True)
-                inputs = self.model.preprocessing.normalise(np.stack(pixels))
-                result = run_batch(self.model, self.layers, inputs, torch.tensor(list(usable)))
-                labels = [self.images.labels[self.order[position]] for position in usable]
-                shard.update(result, sizes, labels, self.model.categories, self.sampled)
-            advance(len(batch))
-        return shard
-
-    def _load(self, position: int) -> Pixels | str:
-        index = int(self.order[position])
-        try:
-            image = self.images.open(index)
-        except ImagesError as error:
-            return str(error).removeprefix(f"{shown(PurePath(self.images.paths[index]).name)}: ")
-        return self.model.preprocessing.pixels(image), image.size
-
-
-def _usable(batch: Sequence[tuple[int, Future[Pixels | str]]], shard: Activity) -> Iterator[tuple[int, Pixels]]:
-    for position, future in batch:
-        loaded = future.result()
-        if isinstance(loaded, str):
-            shard.skipped[position] = loaded
-        else:
-            yield position, loaded
 
 
 def _sample(images: ImageSet, order: npt.NDArray[np.int64], settings: RunSettings) -> frozenset[int]:
