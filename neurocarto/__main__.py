@@ -97,6 +97,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="GPUs that Ray reserves for each worker (default: %(default)s)",
     )
+    engine.add_argument(
+        "--ray-shards",
+        metavar="FOLDER",
+        help="a folder or address that all machines reach, to keep finished shards in until the run is made",
+    )
     knobs = run.add_argument_group("settings", "their defaults are argued in docs/decisions.md")
     for knob in fields(RunSettings):
         knobs.add_argument(
@@ -202,9 +207,9 @@ def _engine(options: argparse.Namespace) -> "AbstractContextManager[Engine | Non
     if options.engine == "ray":
         from neurocarto.engine.ray import connected
 
-        return connected(options.ray_address, options.ray_gpus)
-    if options.ray_address or options.ray_gpus:
-        raise SettingsError("--ray-address and --ray-gpus need --engine ray")
+        return connected(options.ray_address, options.ray_gpus, options.ray_shards)
+    if options.ray_address or options.ray_gpus or options.ray_shards:
+        raise SettingsError("--ray-address, --ray-gpus and --ray-shards need --engine ray")
     return nullcontext()
 
 

@@ -23,8 +23,9 @@ from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer, joined
 from neurocarto.request import ModelRequest
-from neurocarto.runs.cache import Cache, Parts
+from neurocarto.runs.cache import Cache
 from neurocarto.runs.manifest import Manifest
+from neurocarto.runs.parts import Parts
 from neurocarto.runs.store import holds_run, is_run, refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 from neurocarto.stages import PACKAGES, STAGES, run_id, settings_of, stage_keys
@@ -185,8 +186,8 @@ class _Work:
                 f"{neurons:,} neurons in {len(layers)} layers, {len(self.images):,} images; "
                 f"extraction will take about {peak / 1e9:.1f} GB of memory"
             )
-            engine = self.engine or local.in_turn
-            return local.extract(self.network, layers, self.images, settings, advance, checkpoint, engine).parts()
+            engine, key = self.engine or local.in_turn, self.keys["extraction"]
+            return local.extract(self.network, layers, self.images, settings, advance, checkpoint, engine, key).parts()
 
         checkpoint = _Checkpoint(self.cache, f"{self.keys['extraction']}/unfinished")
         parts = self.stage("extraction", compute, len(self.images), "image")

@@ -58,11 +58,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Pass:
-    """What all shards of an extraction have in common."""
+    """What all shards of an extraction have in common. key: the same for those of which every shard gives the same."""
 
     model: Model
     layers: Sequence[Layer]
     settings: RunSettings
+    key: str = ""
 
     def run(self, shard: Shard, advance: Advance) -> Activity:
         """Run one shard, on as many threads as the settings say: its bytes depend on them."""
@@ -120,11 +121,12 @@ def extract(
     advance: Advance,
     checkpoint: Checkpoint | None = None,
     engine: Engine = in_turn,
+    key: str = "",
 ) -> Extraction:
     """Run the network once over all images and keep what the later stages need.
 
     What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same. engine:
-    where the shards run; of no influence on the result on machines of one kind.
+    where the shards run; of no influence on the result on machines of one kind. key: see Pass.
     Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can be read.
     """
     order = np.random.default_rng(settings.seed).permutation(len(images))
@@ -137,7 +139,7 @@ def extract(
     ]
     sampled = _sample(images, order, settings)
     shards = (Shard(a, images.take(order[a:b]), sampled.intersection(range(a, b))) for a, b in bounds)
-    with torch.inference_mode(), closing(engine(Pass(model, layers, settings), shards, advance)) as activities:
+    with torch.inference_mode(), closing(engine(Pass(model, layers, settings, key), shards, advance)) as activities:
         for _, stop in bounds:
             total.merge(next(activities))
             snapshots += [(len(total.predictions), total.whole())] * stops.count(stop)

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import packages_distributions, version
@@ -26,6 +26,8 @@ from neurocarto.errors import EngineError, NeurocartoError
 from neurocarto.extraction.activity import Activity
 from neurocarto.extraction.decoding import one_line, shown
 from neurocarto.request import module_sources
+from neurocarto.runs.parts import Parts
+from neurocarto.runs.shared import SharedFolder
 from neurocarto.stages import PACKAGES
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
@@ -43,14 +45,17 @@ SECONDS_TO_CONNECT = 10
 
 
 @contextmanager
-def connected(address: str | None = None, gpus: float = 0) -> Iterator[Engine]:
+def connected(address: str | None = None, gpus: float = 0, shards: str | None = None) -> Iterator[Engine]:
     """Start Ray on this machine, or join the cluster at an address, and give the engine that runs shards there.
 
     address: HOST:PORT of a cluster that this machine is part of, or "auto"; gpus: of each worker, which also takes as
-    many CPUs as the settings have threads. The machines have to reach the images under the same
-    paths and have installed the same packages; the code of NeuroCartography and of the network is sent to them.
-    EngineError when there is no such cluster, and, of the engine, when it cannot or can no longer run shards.
+    many CPUs as the settings have threads; shards: a folder that all machines reach, mounted or through fsspec, where
+    workers leave each finished shard until the block ends without an error: what is there is not done again.
+    The machines have to reach the images under the same paths and have installed the same packages; the code of
+    NeuroCartography and of the network is sent to them. EngineError when there is no such cluster, and, of the
+    engine, when it cannot or can no longer run shards.
     """
+    folder = SharedFolder.at(shards) if shards else None
     _require_reachable(address)
     try:
         ray.init(
@@ -64,8 +69,17 @@ def connected(address: str | None = None, gpus: float = 0) -> Iterator[Engine]:
         raise EngineError(
             f"Ray cannot be {'reached at ' + shown(address) if address else 'started'}: {one_line(error)}"
         ) from error
+    finished: list[SharedFolder] = []
+
+    def engine(work: Pass, parts: Iterator[Shard], advance: Advance) -> Generator[Activity]:
+        below = folder.below(work.key) if folder and work.key else None
+        finished.extend([below] if below else [])
+        return run_shards(work, parts, advance, gpus, below)
+
     try:
-        yield lambda work, shards, advance: _run(work, shards, advance, gpus)
+        yield engine
+        for below in finished:
+            below.remove()
     finally:
         ray.shutdown()
 
@@ -86,7 +100,10 @@ def _require_reachable(address: str | None) -> None:
         ) from error
 
 
-def _run(work: Pass, shards: Iterator[Shard], advance: Advance, gpus: float) -> Generator[Activity]:
+def run_shards(
+    work: Pass, shards: Iterator[Shard], advance: Advance, gpus: float = 0, folder: SharedFolder | None = None
+) -> Generator[Activity]:
+    """Run shards on the cluster that this process is connected to; arguments as of `connected`."""
     threads = work.settings.threads
     if not _slots(threads, gpus):
         raise EngineError(
@@ -99,7 +116,7 @@ def _run(work: Pass, shards: Iterator[Shard], advance: Advance, gpus: float) -> 
     try:
         while True:
             for shard in islice(shards, max(0, AHEAD * _slots(threads, gpus) - len(under_way))):
-                under_way.append((len(shard.images), task.remote([sent], shard)))
+                under_way.append((len(shard.images), task.remote([sent], shard, folder)))
             if not under_way:
                 return
             count, running = under_way.popleft()
@@ -120,7 +137,7 @@ def _slots(threads: int, gpus: float) -> int:
     return sum(map(min, of_cpus, of_gpus))
 
 
-def _fetched(running: Any) -> Mapping[str, Any]:
+def _fetched(running: Any) -> Parts:
     """Wait for what a shard has made; copies it, since what Ray hands out is shared and read-only."""
     try:
         parts = ray.get(running)
@@ -163,9 +180,15 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def _run_shard(sent: list[Any], shard: Shard) -> dict[str, Any]:
+def _run_shard(sent: list[Any], shard: Shard, folder: SharedFolder | None) -> Parts:
     """Run one shard in a worker. sent is in a list, so that Ray does not unpack it for every shard."""
-    return _opened(sent[0]).run(shard, lambda _: None).parts()
+    name = f"{shard.start}-{shard.start + len(shard.images)}"
+    parts = folder.get(name) if folder else None
+    if parts is None:
+        parts = _opened(sent[0]).run(shard, lambda _: None).parts()
+        if folder:
+            folder.put(name, parts)
+    return parts
 
 
 @lru_cache(maxsize=1)
