@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 import neurocarto
@@ -25,6 +26,7 @@ from neurocarto.engine.local import Advance, Engine, Pass, Shard
 from neurocarto.errors import EngineError, NeurocartoError
 from neurocarto.extraction.activity import Activity
 from neurocarto.extraction.decoding import one_line, shown
+from neurocarto.extraction.weights import first_line
 from neurocarto.request import module_sources
 from neurocarto.runs.parts import Parts
 from neurocarto.runs.shared import SharedFolder
@@ -120,10 +122,12 @@ def run_shards(
             if not under_way:
                 return
             count, running = under_way.popleft()
-            made = Activity.from_parts(work.layers, _fetched(running))
+            parts = _fetched(running)
             del running  # and with it what the cluster keeps
             advance(count)
-            yield made
+            made = [Activity.from_parts(work.layers, parts)]
+            del parts
+            yield made.pop()  # nothing is held here while the next one is awaited
     finally:
         for _, running in under_way:
             ray.cancel(running)
@@ -144,13 +148,17 @@ def _fetched(running: Any) -> Parts:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, NeurocartoError):
             raise error.cause from None
+        if isinstance(error.cause, ImportError | ray.exceptions.RaySystemError):  # while it read what it was sent
+            raise EngineError(
+                f"a worker on Ray is missing something: {first_line(error.cause)}; install it on all machines"
+            ) from error
         raise
     except ray.exceptions.RayError as error:
         raise EngineError(
-            f"a part of the images failed on Ray {RETRIES + 1} times: {one_line(error)}; what was finished before is "
-            "kept, the same command goes on from there"
+            f"a part of the images failed on Ray {RETRIES + 1} times: {one_line(error)}; what was kept is used when "
+            "the same command is given again"
         ) from error
-    return {name: part.copy() if hasattr(part, "copy") else part for name, part in parts.items()}
+    return {name: part.copy() if isinstance(part, np.ndarray) else part for name, part in parts.items()}
 
 
 def _packed(work: Pass) -> tuple[dict[str, bytes], bytes, dict[str, str]]:
