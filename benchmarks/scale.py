@@ -70,7 +70,7 @@ def of_images(images: ImageSet, request: ModelRequest, settings: RunSettings) ->
 
     def bare() -> None:
         with torch.inference_mode():
-            for batch in inputs.split(settings.batch_size):
+            for batch in torch.split(inputs, settings.batch_size):
                 model.logits(batch)
 
     ways = {

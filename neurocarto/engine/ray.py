@@ -57,6 +57,8 @@ def connected(address: str | None = None, gpus: float = 0, shards: str | None = 
     NeuroCartography and of the network is sent to them. EngineError when there is no such cluster, and, of the
     engine, when it cannot or can no longer run shards.
     """
+    if not gpus >= 0 or (gpus > 1 and gpus % 1):
+        raise EngineError(f"--ray-gpus is {gpus:g}; it must be a share of one GPU, or a whole number of them")
     folder = SharedFolder.at(shards) if shards else None
     _require_reachable(address)
     try:
@@ -68,9 +70,10 @@ def connected(address: str | None = None, gpus: float = 0, shards: str | None = 
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray raises all sorts
-        raise EngineError(
-            f"Ray cannot be {'reached at ' + shown(address) if address else 'started'}: {one_line(error)}"
-        ) from error
+        if address == "auto" and isinstance(error, ConnectionError):
+            raise EngineError("no Ray cluster runs on this machine; `ray start --head` starts one") from error
+        where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"
+        raise EngineError(f"cannot {where}: {one_line(error)}") from error
     finished: list[SharedFolder] = []
 
     def engine(work: Pass, parts: Iterator[Shard], advance: Advance) -> Generator[Activity]:

@@ -76,7 +76,7 @@ class ImageSet:
         labels = tuple(self.labels[index] for index in chosen)
         load = self.load
         taken = load.take(paths) if isinstance(load, _OfFiles) else partial(_load_chosen, load, chosen)
-        return replace(self, paths=paths, labels=labels, load=taken)
+        return replace(self, paths=paths, labels=labels, load=taken, skipped=())
 
 
 def _load_chosen(load: Callable[[int], Image.Image], chosen: Sequence[int], index: int) -> Image.Image:

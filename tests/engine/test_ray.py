@@ -235,9 +235,9 @@ with connected(shards="kept") as engine:
     assert not list((tmp_path / "kept").iterdir())
 
 
-@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999"])
-def test_a_cluster_that_is_not_there_is_one_line(address: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["run", "--images=.", "--out=run", "--engine=ray", f"--ray-address={address}"]) == 2
+@pytest.mark.parametrize("wrong", ["--ray-address=nowhere", "--ray-address=127.0.0.1:99999", "--ray-gpus=1.5"])
+def test_what_cannot_be_is_one_line(wrong: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "--images=.", "--out=run", "--engine=ray", wrong]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
