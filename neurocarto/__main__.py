@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,6 +16,7 @@ from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import RunSettings
 
 if TYPE_CHECKING:
+    from neurocarto.engine.local import Engine
     from neurocarto.extraction.layers import LayerRow
 
 DESCRIPTION = """\
@@ -76,6 +78,30 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(run, "--model", default=ModelRequest.name)
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_cache(run).add_argument("--no-cache", action="store_true", help="keep nothing and use nothing that is kept")
+    engine = run.add_argument_group("engine", "docs/scale.md describes them; the run is the same")
+    engine.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="where the images are passed through the network (default: %(default)s)",
+    )
+    engine.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="a Ray cluster that this machine is part of, or auto (default: one on this machine)",
+    )
+    engine.add_argument(
+        "--ray-gpus",
+        type=float,
+        default=0,
+        metavar="X",
+        help="GPUs that Ray reserves for each worker (default: %(default)s)",
+    )
+    engine.add_argument(
+        "--ray-shards",
+        metavar="FOLDER",
+        help="a folder or address that all machines reach, to keep finished shards in until the run is made",
+    )
     knobs = run.add_argument_group("settings", "their defaults are argued in docs/decisions.md")
     for knob in fields(RunSettings):
         knobs.add_argument(
@@ -170,10 +196,21 @@ def _run(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     cache = None if options.no_cache else options.cache
-    out = run(_request(options), options.images, options.out, settings, Progress(options.quiet), cache)
+    with _engine(options) as engine:
+        out = run(_request(options), options.images, options.out, settings, Progress(options.quiet), cache, engine)
     _print_skipped(out)
     print(f"{out} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={out} if it lies outside runs/)")
     return 0
+
+
+def _engine(options: argparse.Namespace) -> "AbstractContextManager[Engine | None]":
+    if options.engine == "ray":
+        from neurocarto.engine.ray import connected
+
+        return connected(options.ray_address, options.ray_gpus, options.ray_shards)
+    if options.ray_address or options.ray_gpus or options.ray_shards:
+        raise SettingsError("--ray-address, --ray-gpus and --ray-shards need --engine ray")
+    return nullcontext()
 
 
 def _print_skipped(out: Path) -> None:

@@ -8,6 +8,7 @@ in place.
     ├── SettingsError    a setting outside its range
     ├── ModelError       a model, weights or layer that cannot be used
     ├── ImagesError      an image folder that cannot be used
+    ├── EngineError      a cluster that cannot be used
     └── RunError         a run folder that is missing, damaged, occupied or of another format
 """
 
@@ -26,6 +27,10 @@ class ModelError(NeurocartoError):
 
 class ImagesError(NeurocartoError):
     """An image folder cannot be used."""
+
+
+class EngineError(NeurocartoError):
+    """A cluster cannot be used, or its machines fail."""
 
 
 class RunError(NeurocartoError):

@@ -23,13 +23,15 @@ from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
 from neurocarto.records import Extraction, Layer, joined
 from neurocarto.request import ModelRequest
-from neurocarto.runs.cache import Cache, Parts
+from neurocarto.runs.cache import Cache
 from neurocarto.runs.manifest import Manifest
+from neurocarto.runs.parts import Parts
 from neurocarto.runs.store import holds_run, is_run, refuse_occupied, write_run
 from neurocarto.settings import SNAPSHOT_FRACTIONS, RunSettings
 from neurocarto.stages import PACKAGES, STAGES, run_id, settings_of, stage_keys
 
 if TYPE_CHECKING:  # nothing that computes is imported before it is needed: what is cached is served at once
+    from neurocarto.engine.local import Engine
     from neurocarto.extraction.models import Model
     from neurocarto.quality.embedding import Embed
 
@@ -46,13 +48,15 @@ def run(
     settings: RunSettings,
     progress: Progress | None = None,
     cache: Path | None = None,
+    engine: "Engine | None" = None,
 ) -> Path:
     """Summarise a model on images and write the run to `out`.
 
     cache: the folder that keeps what each stage has computed; what it holds is not computed again, so an
-    interrupted run goes on where it was. Without one nothing is kept. Where `out` holds this very run
-    already, nothing is done. Raises ModelError, ImagesError or RunError when one of them cannot be used;
-    nothing is left half-written.
+    interrupted run goes on where it was. Without one nothing is kept. engine: where images are passed through the
+    network (engine/ray.py), in this process unless another is given; the run is the same. Where `out` holds this very
+    run already, nothing is done. Raises ModelError, ImagesError, EngineError or RunError when one of them cannot be
+    used; nothing is left half-written.
     """
     request = ModelRequest(model) if isinstance(model, str) else model
     try:
@@ -62,7 +66,7 @@ def run(
             raise
     listed = list_images(images)
     with _folder(cache) as folder, Cache(Path(folder)) as kept:
-        work = _Work(request, listed, settings, kept, progress or Progress(quiet=True))
+        work = _Work(request, listed, settings, kept, progress or Progress(quiet=True), engine)
         made = run_id(work.keys)
         if not holds_run(out, made):
             refuse_occupied(out, made)
@@ -94,6 +98,7 @@ class _Work:
     settings: RunSettings
     cache: Cache
     progress: Progress
+    engine: "Engine | None"
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -181,7 +186,8 @@ class _Work:
                 f"{neurons:,} neurons in {len(layers)} layers, {len(self.images):,} images; "
                 f"extraction will take about {peak / 1e9:.1f} GB of memory"
             )
-            return local.extract(self.network, layers, self.images, settings, advance, checkpoint).parts()
+            engine, key = self.engine or local.in_turn, self.keys["extraction"]
+            return local.extract(self.network, layers, self.images, settings, advance, checkpoint, engine, key).parts()
 
         checkpoint = _Checkpoint(self.cache, f"{self.keys['extraction']}/unfinished")
         parts = self.stage("extraction", compute, len(self.images), "image")

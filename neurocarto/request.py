@@ -123,13 +123,13 @@ def factory_sha256(name: str) -> str:
     if spec is None:
         raise ModelError(f"there is no module {top!r} for {name!r} in the current folder or among installed packages")
     digest = hashlib.sha256()
-    for place, path in _sources(spec):
+    for place, path in module_sources(spec):
         digest.update(f"{place}\0{file_sha256(path)}\0".encode())
     return digest.hexdigest()
 
 
-def _sources(spec: ModuleSpec) -> list[tuple[str, Path]]:
-    """The .py files of a package or beside a module, by their place in it."""
+def module_sources(spec: ModuleSpec) -> list[tuple[str, Path]]:
+    """Return the .py files of a package or beside a module, by their place in it."""
     if spec.submodule_search_locations:
         return [
             (path.relative_to(folder).as_posix(), path)

@@ -12,7 +12,7 @@ OWN = {"neurocarto", "scripts", "benchmarks", "pages", "app"}
 
 
 def required() -> set[str]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = [line for name in ("", "-ray") for line in (ROOT / f"requirements{name}.txt").read_text().splitlines()]
     return {re.split(r"[=~<>!\[ ]", line)[0].lower() for line in lines if line and line[0] not in "#-"}
 
 

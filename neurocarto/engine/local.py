@@ -1,11 +1,12 @@
-"""Extraction on this machine: the shards one after the other, merged in their order."""
+"""Extraction: shards of the images, run one after the other or as an engine does, merged in their order."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ WRITING_SHARE = 0.05
 """Share of the time that may go into saving what is done: quick shards are saved in groups."""
 
 BATCHES_AHEAD = 3
-"""Batches whose images are decoded while the network runs."""
+"""Batches whose images are decoded, the one that the network runs on among them."""
 
 Advance = Callable[[int], object]
 """Called with the number of images done since the last call."""
@@ -47,6 +48,82 @@ class Checkpoint(Protocol):
 
 
 Pixels = tuple[npt.NDArray[np.uint8], tuple[int, int]]
+_Loading = list[tuple[int, Future[Pixels | str]]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the images: those at positions start, start + 1, … of the seeded order.
+
+    sampled: the positions whose activations are kept whole.
+    """
+
+    start: int
+    images: ImageSet
+    sampled: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What all shards of an extraction have in common. key: the same for those of which every shard gives the same."""
+
+    model: Model
+    layers: Sequence[Layer]
+    settings: RunSettings
+    key: str = ""
+
+    def run(self, shard: Shard, advance: Advance) -> Activity:
+        """Run one shard, on as many threads as the settings say: its bytes depend on them."""
+        torch.set_num_threads(self.settings.threads)
+        made = Activity(self.layers, self.settings.top_k)
+        with torch.inference_mode(), ThreadPoolExecutor(self.settings.threads) as pool:
+            for batch in self._batches(shard, pool):
+                usable = dict(_usable(batch, shard.start, made))
+                if usable:
+                    pixels, sizes = zip(*usable.values(), strict=True)
+                    inputs = self.model.preprocessing.normalise(np.stack(pixels))
+                    positions = [shard.start + index for index in usable]
+                    result = run_batch(self.model, self.layers, inputs, torch.tensor(positions))
+                    labels = [shard.images.labels[index] for index in usable]
+                    made.update(result, sizes, labels, self.model.categories, shard.sampled)
+                advance(len(batch))
+        return made
+
+    def _batches(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[_Loading]:
+        """Batches of images on their way, a few ahead of the one that is asked for."""
+        ahead: deque[_Loading] = deque()
+        for begin in range(0, len(shard.images), self.settings.batch_size):
+            chosen = range(begin, min(begin + self.settings.batch_size, len(shard.images)))
+            ahead.append([(index, pool.submit(self._load, shard.images, index)) for index in chosen])
+            if len(ahead) == BATCHES_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _load(self, images: ImageSet, index: int) -> Pixels | str:
+        try:
+            image = images.open(index)
+        except ImagesError as error:
+            return str(error).removeprefix(f"{shown(PurePath(images.paths[index]).name)}: ")
+        return self.model.preprocessing.pixels(image), image.size
+
+
+def _usable(batch: _Loading, start: int, made: Activity) -> Iterator[tuple[int, Pixels]]:
+    for index, future in batch:
+        loaded = future.result()
+        if isinstance(loaded, str):
+            made.skipped[start + index] = loaded
+        else:
+            yield index, loaded
+
+
+Engine = Callable[[Pass, Iterator[Shard], Advance], Generator[Activity]]
+"""Runs shards somewhere and yields what each has made, in their order."""
+
+
+def in_turn(work: Pass, shards: Iterator[Shard], advance: Advance) -> Generator[Activity]:
+    """Run shards in this process, one after the other."""
+    for shard in shards:
+        yield work.run(shard, advance)
 
 
 def extract(
@@ -56,10 +133,13 @@ def extract(
     settings: RunSettings,
     advance: Advance,
     checkpoint: Checkpoint | None = None,
+    engine: Engine = in_turn,
+    key: str = "",
 ) -> Extraction:
     """Run the network once over all images and keep what the later stages need.
 
-    What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same.
+    What checkpoint holds of an interrupted pass over the same is not done again, and the result is the same. engine:
+    where the shards run; of no influence on the result on machines of one kind. key: see Pass.
     Time: one forward pass per image. Memory: see Activity. ImagesError when fewer than ten images can be read.
     """
     order = np.random.default_rng(settings.seed).permutation(len(images))
@@ -67,14 +147,17 @@ def extract(
     done = _Done(layers, settings.top_k, checkpoint)
     total, snapshots = done.total, done.snapshots
     advance(done.count)
-    torch.set_num_threads(settings.threads)
-    fast = for_inference(model, layers)
-    with torch.inference_mode(), ThreadPoolExecutor(settings.threads) as pool:
-        shards = _Shards(fast, layers, images, order, _sample(images, order, settings), settings, pool)
-        for start, stop in pairwise(shard_bounds(len(images), settings.shard_size, stops)):
-            if start < done.count:
-                continue
-            total.merge(shards.run(range(start, stop), advance))
+    bounds = [
+        bound for bound in pairwise(shard_bounds(len(images), settings.shard_size, stops)) if bound[0] >= done.count
+    ]
+    sampled = _sample(images, order, settings)
+    shards = (Shard(a, images.take(order[a:b]), sampled.intersection(range(a, b))) for a, b in bounds)
+    with (
+        torch.inference_mode(),
+        closing(engine(Pass(for_inference(model, layers), layers, settings, key), shards, advance)) as activities,
+    ):
+        for _, stop in bounds:
+            total.merge(next(activities))
             snapshots += [_snapshot(total)] * stops.count(stop)
             done.save(stop)
             give_back()
@@ -130,58 +213,6 @@ class _Done:
         self._checkpoint.put("state", {**self.total.parts(), "count": count, "snapshots": counts})
         self._saved = time.monotonic()
         self._cost = self._saved - begin
-
-
-@dataclass(frozen=True)
-class _Shards:
-    """What every shard of a run needs: order maps positions to files, sampled are positions kept whole."""
-
-    model: Model
-    layers: Sequence[Layer]
-    images: ImageSet
-    order: npt.NDArray[np.int64]
-    sampled: frozenset[int]
-    settings: RunSettings
-    pool: ThreadPoolExecutor
-
-    def run(self, positions: range, advance: Advance) -> Activity:
-        """Run one shard."""
-        shard = Activity(self.layers, self.settings.top_k)
-        size = self.settings.batch_size
-        batches = (positions[begin : begin + size] for begin in range(0, len(positions), size))
-        ahead = deque(self._submit(batch) for batch in islice(batches, BATCHES_AHEAD))
-        while ahead:
-            batch = ahead.popleft()
-            ahead.extend(self._submit(later) for later in islice(batches, 1))
-            usable = dict(_usable(batch, shard))
-            if usable:
-                pixels, sizes = zip(*usable.values(), strict=True)
-                inputs = self.model.preprocessing.normalise(np.stack(pixels))
-                result = run_batch(self.model, self.layers, inputs, torch.tensor(list(usable)))
-                labels = [self.images.labels[self.order[position]] for position in usable]
-                shard.update(result, sizes, labels, self.model.categories, self.sampled)
-            advance(len(batch))
-        return shard
-
-    def _submit(self, positions: Iterable[int]) -> list[tuple[int, Future[Pixels | str]]]:
-        return [(position, self.pool.submit(self._load, position)) for position in positions]
-
-    def _load(self, position: int) -> Pixels | str:
-        index = int(self.order[position])
-        try:
-            image = self.images.open(index)
-        except ImagesError as error:
-            return str(error).removeprefix(f"{shown(PurePath(self.images.paths[index]).name)}: ")
-        return self.model.preprocessing.pixels(image), image.size
-
-
-def _usable(batch: Sequence[tuple[int, Future[Pixels | str]]], shard: Activity) -> Iterator[tuple[int, Pixels]]:
-    for position, future in batch:
-        loaded = future.result()
-        if isinstance(loaded, str):
-            shard.skipped[position] = loaded
-        else:
-            yield position, loaded
 
 
 def _sample(images: ImageSet, order: npt.NDArray[np.int64], settings: RunSettings) -> frozenset[int]:

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +69,19 @@ class ImageSet:
         """Open one image, upright and RGB; ImagesError with the reason when it cannot be read."""
         return self.load(index)
 
+    def take(self, indices: Iterable[int]) -> "ImageSet":
+        """Return the images of these indices as a set of their own; one of files knows nothing of the others."""
+        chosen = [int(index) for index in indices]
+        paths = tuple(self.paths[index] for index in chosen)
+        labels = tuple(self.labels[index] for index in chosen)
+        load = self.load
+        taken = load.take(paths) if isinstance(load, _OfFiles) else partial(_load_chosen, load, chosen)
+        return replace(self, paths=paths, labels=labels, load=taken, skipped=())
+
+
+def _load_chosen(load: Callable[[int], Image.Image], chosen: Sequence[int], index: int) -> Image.Image:
+    return load(chosen[index])
+
 
 def list_images(source: str | Path | Dataset | ImageSet, fingerprint: str | None = None) -> ImageSet:
     """List the images of a source and fingerprint their contents, which reads every one of them once.
@@ -103,6 +116,20 @@ def _open(read: Callable[[], bytes], name: str) -> Image.Image:
     return decode(content, name)
 
 
+@dataclass(frozen=True)
+class _OfFiles:
+    """Opens the images of these paths."""
+
+    files: Files
+    paths: tuple[str, ...]
+
+    def __call__(self, index: int) -> Image.Image:
+        return _open(partial(self.files.read, self.paths[index]), self.paths[index])
+
+    def take(self, paths: tuple[str, ...]) -> "_OfFiles":
+        return _OfFiles(self.files.take(paths), paths)
+
+
 def _of_files(files: Files, fingerprint: str | None) -> ImageSet:
     _check_count(files)
     paths = tuple(sorted(files.places))
@@ -119,7 +146,7 @@ def _of_files(files: Files, fingerprint: str | None) -> ImageSet:
         paths=paths,
         labels=labels,
         fingerprint=_fingerprint(paths, labels, _digests(digest, len(paths))) if fingerprint is None else fingerprint,
-        load=lambda index: _open(partial(files.read, paths[index]), paths[index]),
+        load=_OfFiles(files, paths),
         skipped=files.skipped,
     )
 
@@ -192,6 +219,9 @@ class _Items:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Items, (self.dataset,)  # no lock can be sent to another process
 
     def path(self, index: int) -> str:
         return f"{index:08}"

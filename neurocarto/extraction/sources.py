@@ -69,6 +69,11 @@ class Files:
             raise ValueError("its archive ends before it does")
         return content
 
+    def take(self, paths: Sequence[str]) -> "Files":
+        """Return these files alone."""
+        places = {path: self.places[path] for path in paths}
+        return Files(self.source, self.store, places, {path: self.labels[path] for path in paths})
+
 
 def find_files(source: str) -> Files:
     """Find the image files of a folder, .zip, .tar, a pattern of .tar shards, or a URL of one of these.

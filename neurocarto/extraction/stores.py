@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Literal, Protocol
 
 from neurocarto.errors import ImagesError
@@ -76,8 +76,14 @@ def find_store(source: str) -> tuple[Store, str]:
     return (Disk(), path) if isinstance(system, LocalFileSystem) else (Remote(system), path)
 
 
+@dataclass(frozen=True)
 class Disk:
-    """Files of this machine."""
+    """Files of this machine.
+
+    here: the folder that relative paths count from when they are read, which may be in another process.
+    """
+
+    here: str = field(default_factory=os.getcwd)
 
     def kind(self, path: str) -> Kind | None:
         """Say what a path names; OSError when that cannot be told."""
@@ -123,7 +129,7 @@ class Disk:
 
     def read(self, path: str, start: int, length: int | None) -> bytes:
         """Read a part of a file."""
-        with open(path, "rb") as file:
+        with open(os.path.join(self.here, path), "rb") as file:
             file.seek(start)
             return file.read(-1 if length is None else length)
 

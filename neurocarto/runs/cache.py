@@ -5,29 +5,21 @@ named arrays, tables and JSON; nothing is pickled and nothing is ever thrown awa
 processes may share a cache: entries are written whole or not at all, and the same key always means the same bytes.
 """
 
-import io
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import diskcache
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from diskcache.core import MODE_PICKLE
 
 from neurocarto.errors import RunError
-
-Parts = Mapping[str, Any]
-"""Named NumPy arrays, pandas tables and JSON values."""
+from neurocarto.runs.parts import DAMAGED, Chunks, Parts, read_parts
 
 FOLDER_VARIABLE = "NEUROCARTO_CACHE"
 _RUN = "run:"
@@ -83,8 +75,8 @@ class Cache:
                 return None
             try:
                 with file:
-                    return _read(file)
-            except (ValueError, KeyError, TypeError, pa.ArrowException):
+                    return read_parts(file)
+            except DAMAGED:
                 self._store.delete(key)
                 return None
 
@@ -96,7 +88,7 @@ class Cache:
         """
         store = self._store.set if replace else self._store.add
         with self._mended():
-            store(key, _Chunks(parts))
+            store(key, Chunks(parts))
 
     def remove(self, key: str) -> None:
         """Forget what is stored under a key and under all that begin with it and a stroke."""
@@ -176,57 +168,13 @@ class Cache:
             ) from error
 
 
-class _Chunks:
-    """Parts on their way to a file: a line of JSON that describes them, then the bytes of every array."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._arrays = {name: _as_array(value) for name, value in parts.items() if not _is_json(value)}
-        header = {
-            "json": {name: value for name, value in parts.items() if _is_json(value)},
-            "arrays": [
-                [name, isinstance(parts[name], pd.DataFrame), array.dtype.str, array.shape]
-                for name, array in self._arrays.items()
-            ],
-        }
-        self._header = json.dumps(header).encode() + b"\n"
-        self.size = len(self._header) + sum(array.nbytes for array in self._arrays.values())
-
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        yield self._header
-        for array in self._arrays.values():
-            yield array.reshape(-1).view(np.uint8).data
-
-
-def _is_json(value: object) -> bool:
-    return not isinstance(value, np.ndarray | pd.DataFrame)
-
-
-def _as_array(value: npt.NDArray[Any] | pd.DataFrame) -> npt.NDArray[Any]:
-    if isinstance(value, pd.DataFrame):
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pandas(value, preserve_index=False), buffer)
-        return np.frombuffer(buffer.getvalue(), np.uint8)
-    return np.asarray(value, order="C")
-
-
-def _read(file: BinaryIO) -> Parts:
-    header = json.loads(file.readline())
-    parts: dict[str, Any] = dict(header["json"])
-    for name, is_table, dtype, shape in header["arrays"]:
-        array = np.empty(shape, dtype)
-        if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
-            raise ValueError(f"{name} is cut short")
-        parts[name] = pq.read_table(pa.BufferReader(array)).to_pandas() if is_table else array
-    return parts
-
-
 class _PlainDisk(diskcache.Disk):  # type: ignore[misc]
     """Stores chunks and strings, and pickles nothing, neither writing nor reading."""
 
     def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, str | None, object]:
         if isinstance(value, str):
             return super().store(value, read, key)  # type: ignore[no-any-return]
-        if not isinstance(value, _Chunks):
+        if not isinstance(value, Chunks):
             raise TypeError(f"the cache stores parts and strings, not {type(value).__name__}")
         filename, path = self.filename(key, value)
         try:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from neurocarto.errors import RunError
-from neurocarto.runs.cache import ABANDONED_AFTER, Cache, Parts, default_folder
+from neurocarto.runs.cache import ABANDONED_AFTER, Cache, default_folder
+from neurocarto.runs.parts import Parts
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = st.sampled_from(["int64", "int32", "uint8", "float32", "float64", "float16", "bool"])
