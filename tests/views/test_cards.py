@@ -38,6 +38,11 @@ def test_a_thumbnail_is_one_patch(cards: Cards) -> None:
     assert cards.answer("t:39") is None
 
 
+def test_a_cluster_of_a_graph_has_one_patch_as_its_picture(cards: Cards) -> None:
+    assert cards.answer("g:3").startswith("data:image/webp;base64,")
+    assert cards.answer("g:999") is None
+
+
 def test_the_whole_image_has_the_box_of_the_neuron(cards: Cards, lookup: Lookup) -> None:
     example = lookup.examples(9, 1).iloc[0]
     html = cards.answer(f"i:{int(example['image'])}:9")
