@@ -4,6 +4,7 @@ const MOST_WITH_THUMBS = 500;
 const TRAVEL = 700; // milliseconds from one map to the next
 const MOST_POINTS = 12_000; // that Plotly is given at once: it takes about 10 ms for each 1,000
 const CELL = 4; // pixels: of points this close, the lower ones are hidden anyway
+const BESIDE = 8; // what lies beside the view counts as if so many were before it in its cell
 const MARKS = {
   disc: (context, x, y, half) => context.arc(x, y, half, 0, 2 * Math.PI),
   square: (context, x, y, half) => context.rect(x - half, y - half, 2 * half, 2 * half),
@@ -590,8 +591,8 @@ function shuffled(count) {
 }
 
 // MOST_POINTS of some places, in row order: of every cell of the view one, then two, and so on, `first` ones before others.
-// What lies beside the view, up to half of it away, counts as if two were before it. The outermost are always among them,
-// so that the whole map keeps its size.
+// What lies beside the view, up to half of it away, comes later. The outermost are always among them, so that the whole
+// map keeps its size.
 function spread(x, y, first, order, { left, low, scale, width, height }) {
   const columns = Math.ceil((2 * width) / CELL), rows = Math.ceil((2 * height) / CELL);
   const taken = new Uint16Array(columns * rows), rank = new Uint16Array(x.length), sizes = [];
@@ -604,7 +605,7 @@ function spread(x, y, first, order, { left, low, scale, width, height }) {
       const near = column >= 0 && column < columns && row >= 0 && row < rows;
       if (!near && !outermost.has(i)) continue;
       const inside = right >= 0 && right <= width && up >= 0 && up <= height;
-      rank[i] = outermost.has(i) ? 1 : 1 + taken[row * columns + column]++ + (inside ? 0 : 2);
+      rank[i] = outermost.has(i) ? 1 : 1 + taken[row * columns + column]++ + (inside ? 0 : BESIDE);
       sizes[rank[i]] = (sizes[rank[i]] ?? 0) + 1;
     }
   }
