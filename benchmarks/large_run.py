@@ -97,6 +97,7 @@ def write_large_run(out: Path, size: Size, seed: int = 0) -> Path:
                     "kind": "label",
                     "outputs": [[i] for i in range(size.classes)],
                     "images": size.images // size.classes,
+                    "important": np.int32(np.ceil(len(cluster_layer) * IMPORTANT)),
                 }
             ),
             "clusters": _cluster_table(names, classes, cluster, cluster_layer, rng),

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from browser.driving import GALLERY, GRAPH, PROJECTION, drag, neuron_place, node_place, nodes, settled
 from browser.serving import CHROMIUM, FLAGS, ROOT, serve
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, WebSocket, sync_playwright
 
 from benchmarks.large_run import LARGE, MEDIUM, write_large_run
 from benchmarks.measuring import spread, write_section
@@ -48,9 +48,21 @@ WATCH = """(() => {
     const late = new Promise((_, reject) => setTimeout(reject, patience, new Error("nothing changed")));
     const drawn = Promise.race([Promise.all(Object.entries(wanted).map(changed)), late]);
     window.drawn = drawn.then(() => new Promise(requestAnimationFrame)).then(() => performance.now() - input);
+    window.pictured = window.drawn.then(window.allAnswered).then((last) => last - input);
+  };
+  // The time after which the views have waited for no picture or card for five frames.
+  window.allAnswered = async () => {
+    let last = performance.now();
+    for (let calm = 0; calm < 5; calm++) {
+      await new Promise(requestAnimationFrame);
+      if (window.neurocarto.answers?.waiting.size ?? 1) [calm, last] = [0, performance.now()];
+    }
+    return last;
   };
 })()"""
-"""Set up in every page: `watchFor` the views that have to change; `drawn` then tells how long after the last input."""
+"""Set up in every page: `watchFor` the views that have to change; `drawn` then tells how long after the last input, and
+`pictured` when the pictures in sight are there too.
+"""
 READY = f"""() => {{
   const drawn = ["{PROJECTION}", "{GRAPH}"].every((view) => document.querySelector(view)?.dataset.version);
   return drawn && document.querySelector("{GALLERY}")?.childElementCount && performance.timeOrigin + performance.now();
@@ -71,27 +83,42 @@ SQUARE = """(root, count) => {
 
 
 class Visitor:
-    """One browser context on a run, and the bytes that it has sent up."""
+    """One browser context on a run, and the bytes that it has sent up and received.
+
+    first_view, first_pictures: when all views, and the pictures in sight, were there (seconds since 1970); pictured:
+    after how many milliseconds the pictures were there after what was timed last.
+    """
 
     def __init__(self, browser: Browser, address: str, run: str) -> None:
         self.context = browser.new_context(viewport={"width": VIEWPORT["width"], "height": VIEWPORT["height"]})
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.page.add_init_script(WATCH)
-        self.sent = 0
-        self.page.on("websocket", lambda socket: socket.on("framesent", self._count))
+        self.sent = self.received = 0
+        self.pictured = 0.0
+        self.page.on("websocket", self._count)
         self.page.goto(f"{address}/?v=1&run={run}")
         self.first_view = self.page.wait_for_function(READY, polling="raf").json_value() / 1000
+        last = "allAnswered().then((last) => performance.timeOrigin + last)"
+        self.first_pictures = self.page.evaluate(last) / 1000
         settled(self.page)
 
-    def _count(self, frame: str | bytes) -> None:
-        self.sent += len(frame)
+    def _count(self, socket: WebSocket) -> None:
+        def sent(frame: str | bytes) -> None:
+            self.sent += len(frame)
+
+        def received(frame: str | bytes) -> None:
+            self.received += len(frame)
+
+        socket.on("framesent", sent)
+        socket.on("framereceived", received)
 
     def timed(self, wanted: dict[str, str], action: Callable[[], object]) -> float:
         """Do something and return after how many milliseconds the views had changed."""
         self.page.evaluate("([wanted, patience]) => watchFor(wanted, patience)", [wanted, PATIENCE])
         action()
         milliseconds: float = self.page.evaluate("drawn")
+        self.pictured = self.page.evaluate("pictured")
         settled(self.page)
         return milliseconds
 
@@ -144,6 +171,9 @@ def measure(browser: Browser, runs: Path, name: str, classes: Sequence[str], rep
         with serve(runs) as server:
             cold = Visitor(browser, server.address, name)
             found["first view, cold server (ms)"].append((cold.first_view - server.healthy) * 1000)
+            found["first view, cold server, with the pictures in sight (ms)"].append(
+                (cold.first_pictures - server.healthy) * 1000
+            )
             begin = time.time()
             warm = Visitor(browser, server.address, name)
             found["first view, warm server (ms)"].append((warm.first_view - begin) * 1000)
@@ -152,7 +182,11 @@ def measure(browser: Browser, runs: Path, name: str, classes: Sequence[str], rep
     with serve(runs) as server:
         visitor = Visitor(browser, server.address, name)
         for turn in range(repeats):
+            received, busy = visitor.received, server.busy()
             found["class change (ms)"].append(visitor.choose_class(classes[turn % len(classes)]))
+            found["class change, with the pictures in sight (ms)"].append(visitor.pictured)
+            found["class change, server's processor time (ms)"].append((server.busy() - busy) * 1000)
+            found["class change, sent down (bytes)"].append(visitor.received - received)
             found["click in the graph (ms)"].append(visitor.click_in_graph(turn))
             milliseconds, sent, selected = visitor.lasso()
             found["lasso (ms)"].append(milliseconds)
@@ -242,7 +276,8 @@ HOW = (
     "`make bench-views` measures this anew. Times of a click, a lasso and a change of class run from the release of "
     "the mouse to the animation frame after all views have changed; a first view runs from the server's first answer "
     "(cold: nothing imported yet, warm: from opening the address in a new browser profile) until map, graph and cards "
-    "are drawn. Memory is the server's resident set after three visitors at once have each changed class, clicked in "
+    "are drawn. The views ask for the pictures in sight when they are drawn; the times with pictures are when the last "
+    "has come. Memory is the server's resident set after three visitors at once have each changed class, clicked in "
     "the graph and on the map, and drawn a lasso, twice. The two larger runs are synthetic (`benchmarks/large_run.py`)."
 )
 

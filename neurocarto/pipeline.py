@@ -21,7 +21,7 @@ from neurocarto import __version__
 from neurocarto.errors import RunError
 from neurocarto.extraction.images import Dataset, ImageSet, list_images, preview
 from neurocarto.progress import Progress
-from neurocarto.records import Extraction, Layer, joined
+from neurocarto.records import Extraction, Layer, joined, with_counts
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import Cache
 from neurocarto.runs.manifest import Manifest
@@ -511,7 +511,7 @@ def _write(work: _Work, out: Path) -> None:
         "neurons": _neuron_table(extraction, clusters["cluster"], work.projection[-1]).assign(
             cluster_half0=work.quality["half0"], cluster_half1=work.quality["half1"]
         ),
-        "classes": importance["classes"],
+        "classes": with_counts(importance["classes"], importance["scores"], work.settings.false_discovery_rate),
         "importance": _with_effects(importance["scores"], work.influence["effects"]),
         "influence": work.influence["edges"],
         "confusions": work.confusions,

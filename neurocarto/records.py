@@ -202,6 +202,12 @@ def important(importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataF
     return importance[(importance["q_value"] <= false_discovery_rate) & (importance["score"] > 0.5)]
 
 
+def with_counts(classes: pd.DataFrame, importance: pd.DataFrame, false_discovery_rate: float) -> pd.DataFrame:
+    """Return a table of classes with a column `important`: how many clusters are important for each."""
+    counts = important(importance, false_discovery_rate)["class"].value_counts()
+    return classes.assign(important=classes["class"].map(counts.to_dict()).fillna(0).astype(np.int32))
+
+
 def plain(name: str) -> str:
     """Return a name as it is compared with others: a folder `tabby_cat` means the output `Tabby cat`."""
     return name.strip().casefold().replace("_", " ").replace("-", " ")

@@ -3,7 +3,7 @@
 from neurocarto.dashboard import cascade_html, components, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.linked import current_highlight
-from neurocarto.dashboard.loaders import OpenRun, cascade_data
+from neurocarto.dashboard.loaders import OpenRun, cascade_data, encoded
 from neurocarto.dashboard.selection import MAX_BRANCHES, Selection
 from neurocarto.views.cascade import Cascade
 from neurocarto.views.palette import SELECTED
@@ -42,7 +42,7 @@ def start_of(opened: OpenRun, selection: Selection) -> tuple[int | None, list[in
 
 def _flow(opened: OpenRun, found: Cascade, content: dict[str, object]) -> None:
     version = f"{opened.version} {found.class_} {found.start} {found.count}"
-    components.publish("cascade", version, content)
+    components.publish("cascade", version, encoded(content))
     components.cascade(
         version=version,
         highlight={

@@ -10,7 +10,7 @@ import streamlit as st
 from neurocarto.dashboard import components, state, texts, widgets
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
-from neurocarto.dashboard.loaders import OpenRun, comparison_data, confusion_data, kinship, matrix_data
+from neurocarto.dashboard.loaders import OpenRun, comparison_data, confusion_data, encoded, kinship, matrix_data
 from neurocarto.dashboard.selection import MAX_EDGES, Selection
 from neurocarto.views.comparison import GROUPS, compared
 from neurocarto.views.comparison_lists import ComparisonLists
@@ -64,7 +64,7 @@ def _graph(opened: OpenRun, selection: Selection, first: str, second: str) -> No
     chosen = first, second, selection.layers, selection.least, selection.edges
     version = hashlib.sha256(repr((opened.version, "classes", *chosen)).encode()).hexdigest()[:16]
     data = comparison_data(opened, *chosen)
-    components.publish("graph", version, data)
+    components.publish("graph", version, encoded(data))
     shown = [cluster for cluster in selection.clusters if cluster in opened.lookup.cluster_layer]
     components.graph(
         version=version,

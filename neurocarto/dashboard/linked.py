@@ -4,7 +4,7 @@ import hashlib
 
 from neurocarto.dashboard import components, inspected, state, widgets
 from neurocarto.dashboard.events import on_event
-from neurocarto.dashboard.loaders import OpenRun, colour_data, graph_data, projection_data
+from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
 from neurocarto.dashboard.texts import no_clusters
 from neurocarto.views.highlight import Highlight, highlight
@@ -71,7 +71,7 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
     )
     data = graph_data(opened, selection.class_, selection.layers, selection.least, selection.edges)
     version = graph_version(opened, selection)
-    components.publish("graph", version, data)
+    components.publish("graph", version, encoded(data))
     components.graph(
         version=version,
         highlight={

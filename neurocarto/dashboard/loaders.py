@@ -1,5 +1,6 @@
 """Finding and opening runs. One open run is shared by all sessions; nobody writes to it."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,43 +81,46 @@ def _folders(variable: str) -> list[Path]:
     return [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
-def projection_data(opened: OpenRun) -> dict[str, Any]:
-    """Return the projection's figure and captions, computed once per run."""
+def encoded(content: dict[str, Any]) -> bytes:
+    """Return what is published to the browser, as JSON."""
+    return json.dumps(content).encode()
+
+
+def projection_data(opened: OpenRun) -> bytes:
+    """Return the projection's figure and captions for the browser, made once per run."""
     return _projection(opened.version, opened)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def _projection(version: str, _opened: OpenRun) -> dict[str, Any]:
-    return {"figure": figure(_opened.lookup), **captions(_opened.lookup)}
+def _projection(version: str, _opened: OpenRun) -> bytes:
+    return encoded({"figure": figure(_opened.lookup), **captions(_opened.lookup)})
 
 
-def index_data(opened: OpenRun) -> dict[str, Any]:
-    """Return what can be searched for in a run, computed once per run."""
+def index_data(opened: OpenRun) -> bytes:
+    """Return what can be searched for in a run for the browser, made once per run."""
     return _index(opened.version, opened)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def _index(version: str, _opened: OpenRun) -> dict[str, Any]:
+def _index(version: str, _opened: OpenRun) -> bytes:
     lookup = _opened.lookup
-    return {
-        "classes": lookup.classes,
-        "clusters": [
-            [cluster, lookup.label(cluster), layer, lookup.scorecard.badges.get(cluster, "")]
-            for cluster, layer in lookup.cluster_layer.items()
-        ],
-        "layers": [[layer.name, layer.channels] for layer in lookup.run.manifest.layers],
-    }
+    clusters = [
+        [cluster, lookup.label(cluster), layer, lookup.scorecard.badges.get(cluster, "")]
+        for cluster, layer in lookup.cluster_layer.items()
+    ]
+    layers = [[layer.name, layer.channels] for layer in lookup.run.manifest.layers]
+    return encoded({"classes": lookup.classes, "clusters": clusters, "layers": layers})
 
 
-def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, dict[str, Any]]:
-    """Return a name for exactly these colours of the map, and what they are and mean, computed once."""
+def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, bytes]:
+    """Return a name for exactly these colours of the map, and what they are and mean for the browser, made once."""
     relevant = class_ if colour == "importance" else ""
     return f"{opened.version} {colour} {relevant}", _colours(opened.version, colour, relevant, opened)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _colours(version: str, colour: str, class_: str, _opened: OpenRun) -> dict[str, Any]:
-    return colouring(_opened.lookup, colour, class_)
+def _colours(version: str, colour: str, class_: str, _opened: OpenRun) -> bytes:
+    return encoded(colouring(_opened.lookup, colour, class_))
 
 
 def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...], least: float, edges: int) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...], least: flo
 def _graph(
     version: str, class_: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
 ) -> dict[str, Any]:
-    return graph(_opened.lookup, _opened.patches, class_=class_, layers=layers, least=least, per_node=edges)
+    return graph(_opened.lookup, class_=class_, layers=layers, least=least, per_node=edges)
 
 
 def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[Cascade, dict[str, Any]]:
@@ -139,7 +143,7 @@ def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun) -> tuple[Cascade, dict[str, Any]]:
     found = cascade(_opened.lookup, start, class_, count)
-    return found, flow(_opened.lookup, _opened.patches, found)
+    return found, flow(_opened.lookup, found)
 
 
 def quality_html(opened: OpenRun, layers: tuple[str, ...]) -> dict[str, str]:
@@ -173,14 +177,14 @@ def _kinship(version: str, _opened: OpenRun) -> Kinship:
     return Kinship.of(_opened.lookup)
 
 
-def matrix_data(opened: OpenRun) -> dict[str, Any]:
-    """Return the matrix of a run's classes, computed once per run."""
+def matrix_data(opened: OpenRun) -> bytes:
+    """Return the matrix of a run's classes for the browser, made once per run."""
     return _matrix(opened.version, opened)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def _matrix(version: str, _opened: OpenRun) -> dict[str, Any]:
-    return matrix(_opened.lookup, kinship(_opened))
+def _matrix(version: str, _opened: OpenRun) -> bytes:
+    return encoded(matrix(_opened.lookup, kinship(_opened)))
 
 
 def comparison_data(
@@ -194,7 +198,7 @@ def comparison_data(
 def _comparison(
     version: str, first: str, second: str, layers: tuple[str, ...], least: float, edges: int, _opened: OpenRun
 ) -> dict[str, Any]:
-    return comparison_graph(_opened.lookup, _opened.patches, first, second, layers=layers, least=least, per_node=edges)
+    return comparison_graph(_opened.lookup, first, second, layers=layers, least=least, per_node=edges)
 
 
 def confusion_data(opened: OpenRun) -> list[Confusion]:

@@ -103,7 +103,7 @@ def opening(opened: OpenRun) -> Selection:
     Classes come first for which the graph reaches up to their own output.
     """
     lookup = opened.lookup
-    counts = {name: (lookup.has_output(name), len(lookup.important(name))) for name in lookup.classes[:MAX_OPENING]}
+    counts = {name: (lookup.has_output(name), lookup.important_counts[name]) for name in lookup.classes[:MAX_OPENING]}
     best = max((name for name in counts if counts[name][1]), key=counts.__getitem__, default="")
     return Selection(run=opened.name, class_=best)
 

@@ -143,7 +143,7 @@ def class_caption(lookup: Lookup, name: str) -> str:
     """Return a class's name with its kind and the number of its important clusters."""
     if not name:
         return f"All images ({len(lookup.clusters):,} clusters)"
-    return f"{name} ({lookup.class_kinds[name]}, {len(lookup.important(name)):,} clusters)"
+    return f"{name} ({lookup.class_kinds[name]}, {lookup.important_counts[name]:,} clusters)"
 
 
 def _layer_filter(lookup: Lookup, selection: Selection) -> None:

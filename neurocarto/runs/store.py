@@ -193,6 +193,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.manifest = Manifest.read(self.folder)
+        self._datasets: dict[str, ds.Dataset] = {}
 
     @property
     def name(self) -> str:
@@ -278,8 +279,11 @@ class Run:
         of twelve million rows only those that are asked for are ever in memory together.
         """
         with self._readable(f"{name}.parquet") as path:
-            # Texts become categories afterwards: read as such, no group of rows would be passed over.
-            scan = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False)).scanner(
+            # Texts become categories afterwards: read as such, no group of rows would be passed over. What the file
+            # says of its groups is kept: reading that again takes longer than reading the rows of one class.
+            if name not in self._datasets:
+                self._datasets[name] = ds.dataset(path, format=ds.ParquetFileFormat(pre_buffer=False))
+            scan = self._datasets[name].scanner(
                 columns=columns, filter=where, batch_readahead=1, fragment_readahead=1, use_threads=False
             )
             frame = _frame(scan.to_table())

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image, ImageOps
 
 from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
@@ -17,7 +18,7 @@ from neurocarto.views.projection import maps
 from neurocarto.views.strips import Strips
 
 HOVERED, MEMBERS, MEMBER_PATCHES = 56, 4, 5
-THUMB = 40
+NODE, THUMB, STRIP = 72, 40, 6
 LARGEST = 1024
 """Longest side of an original as it is shown, in pixels."""
 
@@ -25,14 +26,15 @@ LARGEST = 1024
 class Cards:
     """Answers the questions of the views about one run.
 
-    `n:7` and `c:7`: the card of neuron or cluster 7; `t:7`: a thumbnail of neuron 7, as a data URI; `i:5:7`: the whole
+    `n:7` and `c:7`: the card of neuron or cluster 7; `t:7`: a thumbnail of neuron 7, as a data URI; `g:7`: the
+    picture of cluster 7 in a graph; `s:7`: the strip of patches on its card; `i:5:7`: the whole
     image 5 with the box of neuron 7; `w:5`: image 5 alone; `p:1:2`: classes 1 and 2 side by side; `maps`: the maps
     after a part of the images.
     """
 
     def __init__(self, lookup: Lookup, patches: Patches, originals: Sequence[Path] = ()) -> None:
         self._lookup, self._patches, self._originals = lookup, patches, originals
-        self._strips = Strips(lookup, patches, openable=False)
+        self._strips, self._openable = Strips(lookup, patches, openable=False), Strips(lookup, patches)
 
     def answer(self, question: str) -> Any:
         """Return the answer, None where there is none: questions come from browsers, so they may be anything."""
@@ -44,6 +46,8 @@ class Cards:
             "n": (self._neuron, [neurons]),
             "t": (self._thumb, [neurons]),
             "c": (self._cluster, [clusters]),
+            "g": (self._node, [clusters]),
+            "s": (lambda cluster: self._openable.cluster(cluster, STRIP), [clusters]),
             "i": (self._image, [self._lookup.images.index, neurons]),
             "w": (self._image, [self._lookup.images.index]),
             "p": (self._pair, [classes, classes]),
@@ -70,8 +74,14 @@ class Cards:
         return _card(lookup.label(cluster), lines, rows, pill(lookup, cluster))
 
     def _thumb(self, neuron: int) -> str | None:
-        for row in table_rows(self._lookup.examples(neuron, 1)):
-            return self._patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), THUMB)
+        return self._first(self._lookup.examples(neuron, 1), THUMB)
+
+    def _node(self, cluster: int) -> str | None:
+        return self._first(self._lookup.cluster_examples(cluster, 1), NODE)
+
+    def _first(self, examples: pd.DataFrame, side: int) -> str | None:
+        for row in table_rows(examples):
+            return self._patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), side)
         return None
 
     def _pair(self, first: int, second: int) -> str:

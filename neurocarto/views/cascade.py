@@ -16,7 +16,6 @@ from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph import add_cluster, add_edges, add_output, layer_colours, options
 from neurocarto.views.graph_layout import Row, order_rows, positions
 from neurocarto.views.lookup import Lookup, table_rows
-from neurocarto.views.patches import Patches
 
 LEAST_SHARE = 0.1
 """An influence is strong from a tenth of all that was measured on its target: of the demo's clusters that leaves one in
@@ -170,7 +169,7 @@ def best_way(edges: pd.DataFrame, layer_of: Mapping[int, int], start: int) -> pd
     return certain.iloc[way]
 
 
-def flow(lookup: Lookup, patches: Patches, found: Cascade) -> dict[str, Any]:
+def flow(lookup: Lookup, found: Cascade) -> dict[str, Any]:
     """Return a cascade as content for the graph component, from the image (left) to the class (right).
 
     Nodes carry `step`, their distance from the start, and edges their `share`, of whose root they are as wide;
@@ -186,7 +185,7 @@ def flow(lookup: Lookup, patches: Patches, found: Cascade) -> dict[str, Any]:
         if cluster == CLASS_OUTPUT:
             add_output(network, found.class_, place)
         else:
-            add_cluster(network, lookup, patches, cluster, strengths.get(cluster, 0.0), place)
+            add_cluster(network, lookup, cluster, strengths.get(cluster, 0.0), place)
     add_edges(network, found.edges, found.edges["share"])
     nodes, links, *_ = network.get_network_data()
     for node in nodes:

@@ -67,10 +67,10 @@ def similarity(lookup: Lookup) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
 
 def _entries(lookup: Lookup) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Every important cluster of every class: class, cluster and strength, ordered by cluster."""
-    tables = [lookup.important(name) for name in lookup.classes]
-    codes = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    clusters = np.concatenate([np.empty(0, np.int64), *(table["cluster"].to_numpy(np.int64) for table in tables)])
-    scores = np.concatenate([np.empty(0, np.float32), *(table["score"].to_numpy(np.float32) for table in tables)])
+    table, places = lookup.all_important, {name: i for i, name in enumerate(lookup.classes)}
+    names = np.array([places[name] for name in table["class"].cat.categories], np.int64)
+    codes, clusters = names[table["class"].cat.codes], table["cluster"].to_numpy(np.int64)
+    scores = table["score"].to_numpy(np.float32)
     order = np.argsort(clusters, kind="stable")
     strengths: npt.NDArray[np.float32] = (2 * scores - 1).clip(0, 1).astype(np.float32)
     return codes[order], clusters[order], strengths[order]

@@ -11,7 +11,6 @@ from neurocarto.views.comparison import BOTH, FIRST, GROUPS, SECOND, compared
 from neurocarto.views.graph import ACROSS, DOWN, add_cluster, add_edges, add_output, drawn, relative_strengths
 from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows
 from neurocarto.views.lookup import Lookup, table_rows
-from neurocarto.views.patches import Patches
 
 GAP = 36.0
 """Room between two columns, in graph units."""
@@ -21,7 +20,6 @@ Places = dict[int, tuple[float, float]]
 
 def comparison_graph(
     lookup: Lookup,
-    patches: Patches,
     first: str,
     second: str,
     *,
@@ -49,7 +47,7 @@ def comparison_graph(
     for cluster, place in places.items():
         row = scores[cluster]
         notes = [f"{name}: {_importance(value)}" for name, value in ((first, row.first), (second, row.second))]
-        add_cluster(network, lookup, patches, cluster, 2 * row.score - 1, place, notes=notes)
+        add_cluster(network, lookup, cluster, 2 * row.score - 1, place, notes=notes)
     outputs = {FIRST: first, SECOND: second}
     known = [name for name in outputs if (edges["target"] == OUTPUTS[name]).any()]
     for name in known:

@@ -33,7 +33,7 @@ class Gallery:
         self._scores = {int(row.cluster): row for row in table_rows(lookup.important(class_))} if class_ else {}
 
     def clusters(self, clusters: Sequence[int], selected: Iterable[int] = ()) -> str:
-        """Return compact cards: one strip of patches for each cluster."""
+        """Return compact cards; the browser asks for a card's strip of patches (`Cards`) when it comes in sight."""
         chosen = set(selected)
         cards = [self._compact(cluster, cluster in chosen) for cluster in clusters]
         return f'<div class="nc-cards">{"".join(cards)}</div>'
@@ -82,11 +82,10 @@ class Gallery:
         return f'<div class="nc-rows nc-columns">{rows}</div>'
 
     def _compact(self, cluster: int, selected: bool) -> str:
-        strip = self._strips.cluster(cluster, 6)
         state = " nc-selected" if selected else ""
         return (
             f'<section class="nc-card{state}" data-card-cluster="{cluster}">{self._heading(cluster, False)}'
-            f'<div class="nc-strip">{strip}</div></section>'
+            f'<div class="nc-strip" data-strip="{cluster}"></div></section>'
         )
 
     def _heading(self, cluster: int, full: bool) -> str:

@@ -13,11 +13,9 @@ from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph_layout import Row, choose_clusters, choose_edges, order_rows, positions, side_by_side
 from neurocarto.views.lookup import Lookup, table_rows
 from neurocarto.views.palette import ramp_colours
-from neurocarto.views.patches import Patches
 
 ACROSS, DOWN = 118.0, 138.0
 """Distance between neighbours in a row, and between rows, in graph units (pixels at scale 1)."""
-PATCH = 72
 NODE_SIZES = (20.0, 32.0)
 """Half the side of a node's picture, for strengths 0 and 1."""
 EDGE_WIDTHS = (0.8, 6.0)
@@ -25,7 +23,6 @@ EDGE_WIDTHS = (0.8, 6.0)
 
 def graph(
     lookup: Lookup,
-    patches: Patches,
     *,
     class_: str = ALL_IMAGES,
     layers: tuple[str, ...] = (),
@@ -50,7 +47,7 @@ def graph(
     places = positions(rows, ACROSS, DOWN, lookup.cluster_layer)
     for row in rows:
         for cluster in row.clusters:
-            add_cluster(network, lookup, patches, cluster, strengths[cluster], places[cluster])
+            add_cluster(network, lookup, cluster, strengths[cluster], places[cluster])
     if (edges["target"] == CLASS_OUTPUT).any():
         add_output(network, class_, (0.0, -DOWN * len(rows)))
     else:
@@ -74,18 +71,16 @@ def drawn(network: Network, lookup: Lookup, rows: Sequence[Row]) -> dict[str, An
 def add_cluster(
     network: Network,
     lookup: Lookup,
-    patches: Patches,
     cluster: int,
     strength: float,
     place: tuple[float, float],
     **more: Any,
 ) -> None:
-    """Add a cluster as its picture. strength: 0…1, its size; place: x, y in graph units; more: of the node's data."""
+    """Add a cluster as a square, for which the browser asks a picture (`Cards`) when it comes in sight.
+
+    strength: 0…1, its size; place: x, y in graph units; more: of the node's data.
+    """
     low, high = NODE_SIZES
-    look: dict[str, Any] = {"shape": "square"}
-    for row in table_rows(lookup.cluster_examples(cluster, 1)):
-        picture = patches.uri(int(row.image), (row.x0, row.y0, row.x1, row.y1), PATCH)
-        look = {"shape": "image", "image": picture} if picture else look
     # vis-network names the node by its label; the full label travels in `name` and is only ever set as text.
     network.add_node(
         int(cluster),
@@ -102,7 +97,7 @@ def add_cluster(
         size=low + (high - low) * float(strength),
         physics=False,
         title="",
-        **look,
+        shape="square",
         **more,
     )
 

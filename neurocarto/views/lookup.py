@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from neurocarto.runs.store import Run
 from neurocarto.views.scorecard import Scorecard
 
 CLASS_MEANS = "class_means.npy"
+KEPT_CLASSES = 64
+"""Classes whose clusters and edges stay in memory, some 100 kB each where neurons are 100,000."""
+IMPORTANT_COLUMNS = ["class", "cluster", "score", "q_value", "effect"]
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -39,7 +42,8 @@ class Lookup:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.scorecard = Scorecard(run)
-        self._edges: dict[str, pd.DataFrame] = {}
+        self._important = lru_cache(KEPT_CLASSES)(self._read_important)
+        self._edges = lru_cache(KEPT_CLASSES)(self._read_edges)
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -236,7 +240,7 @@ class Lookup:
 
     def needed_by(self, cluster: int) -> pd.DataFrame:
         """Return the classes for which a cluster is important (class, score, q_value, effect), best first."""
-        table, _ = self._important
+        table = self.all_important
         rows: pd.DataFrame = table[table["cluster"].to_numpy() == cluster]
         return rows.sort_values("score", ascending=False, kind="stable")
 
@@ -245,23 +249,35 @@ class Lookup:
 
         Important: the q-value is within the run's false discovery rate and the score is above chance.
         """
-        table, rows = self._important
-        return table.iloc[rows.get(class_, slice(0))]
+        return self._important(class_)
+
+    def _read_important(self, class_: str) -> pd.DataFrame:
+        where = self._is_important & (pc.field("class") == class_)
+        rows = self.run.rows("importance", where, [*IMPORTANT_COLUMNS, "rank"])
+        return rows.sort_values("rank", kind="stable", ignore_index=True).drop(columns="rank")
 
     @cached_property
-    def _important(self) -> tuple[pd.DataFrame, dict[str, slice]]:
-        """All classes' important clusters, class after class, and each class's rows in it."""
+    def all_important(self) -> pd.DataFrame:
+        """Every class's important clusters (class, cluster, score, q_value, effect).
+
+        The table holds every cluster for every class: reading it through takes half a second for 12 million rows, so
+        this is for what concerns all classes.
+        """
+        return self.run.rows("importance", self._is_important, IMPORTANT_COLUMNS)
+
+    @cached_property
+    def important_counts(self) -> dict[str, int]:
+        """How many clusters are important for each class."""
+        if "important" in self.run.classes:
+            return dict(zip(self.run.classes["class"], self.run.classes["important"].tolist(), strict=True))
+        counts = self.all_important["class"].value_counts()
+        return {name: int(counts.get(name, 0)) for name in self.classes}
+
+    @cached_property
+    def _is_important(self) -> pc.Expression:
+        """As `records.important`, and as float32, as stored: in double precision the rate itself can lie below it."""
         rate = float(self.run.manifest.settings.get("false_discovery_rate", 0.05))
-        columns = ["class", "cluster", "score", "q_value", "rank", "effect"]
-        # As `records.important`, and as float32, as stored: in double precision a q-value of exactly the rate can lie
-        # above it. The table holds every cluster for every class: only what is important is ever kept in memory.
-        within = pc.field("q_value") <= pa.scalar(rate, pa.float32())
-        table = self.run.rows("importance", within & (pc.field("score") > 0.5), columns)
-        names, codes = table["class"].cat.categories.tolist(), table["class"].cat.codes.to_numpy()
-        order = np.lexsort((table["rank"].to_numpy(), codes))
-        bounds = np.searchsorted(codes[order], np.arange(len(names) + 1, dtype=codes.dtype)).tolist()
-        kept = table[["class", "cluster", "score", "q_value", "effect"]].take(order).reset_index(drop=True)
-        return kept, {name: slice(*bounds[i : i + 2]) for i, name in enumerate(names)}
+        return (pc.field("q_value") <= pa.scalar(rate, pa.float32())) & (pc.field("score") > 0.5)
 
     @cached_property
     def class_kinds(self) -> dict[str, str]:
@@ -295,10 +311,10 @@ class Lookup:
 
     def edges(self, class_: str) -> pd.DataFrame:
         """Return the influence edges of a class (source, target, weight, low, high)."""
-        if class_ not in self._edges:
-            columns = ["source", "target", "weight", "low", "high"]
-            self._edges[class_] = self.run.rows("influence", pc.field("class") == class_, columns)
-        return self._edges[class_]
+        return self._edges(class_)
+
+    def _read_edges(self, class_: str) -> pd.DataFrame:
+        return self.run.rows("influence", pc.field("class") == class_, ["source", "target", "weight", "low", "high"])
 
     def measured_for(self, cluster: int) -> list[str]:
         """Return the classes for which a cluster's influence was measured, in either direction; "" for all images."""

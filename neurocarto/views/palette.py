@@ -33,7 +33,8 @@ def ramp(position: float) -> str:
     return "#" + "".join(f"{round(float(value)):02x}" for value in channels)
 
 
-def ramp_colours(count: int, theme: str) -> list[str]:
+@cache
+def ramp_colours(count: int, theme: str) -> tuple[str, ...]:
     """Return evenly spaced colours of the ramp, from low to high, that stand out from the theme `light` or `dark`."""
     low, high = RANGE[theme]
-    return [ramp(low + (high - low) * (index / max(count - 1, 1))) for index in range(count)]
+    return tuple(ramp(low + (high - low) * (index / max(count - 1, 1))) for index in range(count))

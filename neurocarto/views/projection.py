@@ -38,7 +38,7 @@ def figure(lookup: Lookup) -> dict[str, Any]:
         ]
     )
     for name, trace in zip(TRACES, chart.data, strict=True):
-        trace.update(name=name, mode="markers", hoverinfo="none" if name == "all" else "skip", showlegend=False)
+        trace.update(name=name, mode="markers", hoverinfo="none", showlegend=False)
     bare = {"visible": False, "zeroline": False}
     chart.update_layout(
         template=None,

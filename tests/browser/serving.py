@@ -40,6 +40,11 @@ class Server:
         status = Path(f"/proc/{self.process}/status").read_text()
         return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
+    def busy(self) -> float:
+        """Return the seconds that its process has kept a processor busy."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def serve(runs: Path) -> Iterator[Server]:

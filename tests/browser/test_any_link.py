@@ -17,7 +17,6 @@ from neurocarto.runs.store import Run
 from neurocarto.views.graph import graph
 from neurocarto.views.highlight import highlight
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.patches import Patches
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +42,6 @@ def random_selection(rng: random.Random, lookup: Lookup) -> Selection:
 
 def test_twenty_random_selections_open_on_a_cold_server(visit: Open, runs: Path) -> None:
     lookup, rng = Lookup(Run(runs / "planted")), random.Random(7)
-    patches = Patches(lookup.run)
     with serve(runs) as started:
         cold = started.address
         for _ in range(20):
@@ -55,7 +53,7 @@ def test_twenty_random_selections_open_on_a_cold_server(visit: Open, runs: Path)
                 neuron=chosen.neuron, lasso=chosen.lasso, show=chosen.show,
             )  # fmt: skip
             content = graph(
-                lookup, patches, class_=chosen.class_, layers=chosen.layers, least=chosen.least, per_node=chosen.edges
+                lookup, class_=chosen.class_, layers=chosen.layers, least=chosen.least, per_node=chosen.edges
             )
             in_graph = {node["id"] for node in content["nodes"]}
             clusters = " ".join(str(c) for c in shown.clusters if c in in_graph)

@@ -31,5 +31,11 @@ def test_three_visitors_of_a_large_run_fit_into_a_free_host(browser: Browser, tm
             expect(page.locator(GRAPH)).to_have_attribute("data-nodes", str(LARGE.layers * 6 + 1))
             expect(page.locator(PROJECTION)).to_have_attribute("data-neuron", parameters(page)["neuron"][0])
         assert server.memory("VmHWM") < MEMORY
+        legend = page.locator(f"{PROJECTION} .nc-legend")
+        expect(legend).to_contain_text("12,000 of the 99,980 neurons in sight are drawn")
+        for _ in range(12):
+            page.get_by_role("button", name="Zoom in").first.click()
+        expect(legend).not_to_contain_text("in sight")  # close up, every neuron is drawn
+        assert page.locator(PROJECTION).evaluate("root => new Set(root.view.inSight()).size") == 1
         for visitor in visitors:
             visitor.context.close()

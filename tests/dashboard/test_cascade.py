@@ -64,10 +64,10 @@ def test_why_there_is_no_way_to_a_class_is_said(opened: OpenRun) -> None:
     assert "output of birds" in said(opened, Selection(class_="birds"), 18)
 
 
-def test_not_measured_and_isolated_are_told_apart(opened: OpenRun) -> None:
+def test_not_measured_and_isolated_are_told_apart(opened: OpenRun, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = ["source", "target", "weight", "low", "high"]
     weak = pd.DataFrame([(1, 9, 0.01, 0.005, 0.015), (2, 9, 0.99, 0.9, 1.0)], columns=columns)
-    opened.lookup._edges |= {"birds": weak, "": weak}
+    monkeypatch.setattr(opened.lookup, "edges", {"birds": weak, "": weak}.__getitem__)
     assert "It is isolated" in said(opened, Selection(class_="birds"), 1)
     unknown = said(opened, Selection(class_="birds"), 6)
     assert "measured neither on the images of birds nor over all images" in unknown

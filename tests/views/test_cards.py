@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from neurocarto.views.cards import Cards
+from neurocarto.views.cards import STRIP, Cards
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 from views.conftest import MARKUP
@@ -36,6 +36,16 @@ def test_a_clusters_card_shows_members_by_patches(cards: Cards) -> None:
 def test_a_thumbnail_is_one_patch(cards: Cards) -> None:
     assert cards.answer("t:9").startswith("data:image/webp;base64,")
     assert cards.answer("t:39") is None
+
+
+def test_a_cluster_of_a_graph_has_one_patch_as_its_picture(cards: Cards) -> None:
+    assert cards.answer("g:3").startswith("data:image/webp;base64,")
+    assert cards.answer("g:999") is None
+
+
+def test_a_clusters_strip_has_patches_that_open(cards: Cards) -> None:
+    assert cards.answer("s:3").count("data-image=") == STRIP
+    assert cards.answer("s:999") is None
 
 
 def test_the_whole_image_has_the_box_of_the_neuron(cards: Cards, lookup: Lookup) -> None:

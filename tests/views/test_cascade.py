@@ -87,7 +87,7 @@ def test_a_cluster_with_weak_influence_only_is_isolated() -> None:
 
 def test_isolated_is_told_from_not_measured(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
     of_class = pd.DataFrame(table((1, 9, 0.01), (2, 9, 0.99), (9, 18, 1.0)))
-    monkeypatch.setattr(lookup, "_edges", {"birds": of_class, "": table((4, 13, 1.0))})
+    monkeypatch.setattr(lookup, "edges", {"birds": of_class, "": table((4, 13, 1.0))}.__getitem__)
     isolated, elsewhere, unknown = (cascade(lookup, start, "birds", 3) for start in (1, 4, 6))
     assert (isolated.class_, isolated.measured, isolated.strong) == ("birds", True, False)
     assert (elsewhere.class_, elsewhere.measured, elsewhere.strong) == ("", True, True)
@@ -149,8 +149,8 @@ def test_every_concept_shown_is_joined_to_the_start_by_strong_influence(
         assert number == 0 or (ends.abs() < abs(number)).any()
 
 
-def test_the_flow_runs_from_left_to_right_and_is_plain_json(lookup: Lookup, patches: Patches) -> None:
-    content = json.loads(json.dumps(flow(lookup, patches, cascade(lookup, 12, "birds", 3))))
+def test_the_flow_runs_from_left_to_right_and_is_plain_json(lookup: Lookup) -> None:
+    content = json.loads(json.dumps(flow(lookup, cascade(lookup, 12, "birds", 3))))
     nodes = {node["id"]: node for node in content["nodes"]}
     assert nodes[12]["step"] == 0
     for node in nodes.values():
@@ -161,9 +161,9 @@ def test_the_flow_runs_from_left_to_right_and_is_plain_json(lookup: Lookup, patc
     assert [row["step"] for row in content["rows"]] == sorted({node["step"] for node in nodes.values()})
 
 
-def test_a_flow_up_to_the_output_ends_in_the_class(lookup: Lookup, patches: Patches) -> None:
+def test_a_flow_up_to_the_output_ends_in_the_class(lookup: Lookup) -> None:
     fed = set(lookup.edges("birds").query("target == -1")["source"])
-    content = flow(lookup, patches, cascade(lookup, min(fed), "birds", 3))
+    content = flow(lookup, cascade(lookup, min(fed), "birds", 3))
     assert content["rows"][-1]["name"] == "output"
     assert {node["name"] for node in content["nodes"] if node["id"] == CLASS_OUTPUT} == {"birds"}
 

@@ -37,6 +37,11 @@ class Scores:
         table = pd.DataFrame({"cluster": found.keys(), "score": found.values(), "q_value": 0.01})
         return table.astype({"cluster": np.int32, "score": np.float32, "q_value": np.float32})
 
+    @property
+    def all_important(self) -> pd.DataFrame:
+        rows = [(name, *row) for name, found in self.scores.items() for row in found.items()]
+        return pd.DataFrame(rows, columns=["class", "cluster", "score"]).astype({"class": "category"})
+
 
 def clusters(scores: Scores, *args: object) -> dict[str, list[int]]:
     return {name: table["cluster"].tolist() for name, table in compared(scores, "cat", "dog", *args).items()}
@@ -92,8 +97,8 @@ def test_the_matrix_holds_hundredths_in_its_order_and_the_classes_numbers() -> N
     assert list(base64.b64decode(content["values"])) == [100, 89, 0, 89, 100, 0, 0, 0, 0]
 
 
-def test_the_graph_has_three_columns_and_every_cluster_in_its_own(lookup: Lookup, patches: Patches) -> None:
-    content = json.loads(json.dumps(comparison_graph(lookup, patches, "birds", '<b>tools & "signs"</b>', per_layer=9)))
+def test_the_graph_has_three_columns_and_every_cluster_in_its_own(lookup: Lookup) -> None:
+    content = json.loads(json.dumps(comparison_graph(lookup, "birds", '<b>tools & "signs"</b>', per_layer=9)))
     groups = compared(lookup, "birds", '<b>tools & "signs"</b>')
     assert [zone["name"].split("(")[1] for zone in content["zones"]] == [f"{len(groups[name])})" for name in GROUPS]
     for zone, name in zip(content["zones"], GROUPS, strict=True):
@@ -106,8 +111,8 @@ def test_the_graph_has_three_columns_and_every_cluster_in_its_own(lookup: Lookup
     assert outputs[OUTPUTS["first"]]["x"] < 0 < outputs[OUTPUTS["second"]]["x"]
 
 
-def test_an_edge_is_the_stronger_of_two_classes(lookup: Lookup, patches: Patches) -> None:
-    content = comparison_graph(lookup, patches, "birds", "fish", per_layer=9, per_node=2)
+def test_an_edge_is_the_stronger_of_two_classes(lookup: Lookup) -> None:
+    content = comparison_graph(lookup, "birds", "fish", per_layer=9, per_node=2)
     own, other = (lookup.edges(name).set_index(["source", "target"])["weight"] for name in ("birds", "fish"))
     inner = [edge for edge in content["edges"] if edge["to"] >= 0]
     assert len(inner) > 10
@@ -118,8 +123,8 @@ def test_an_edge_is_the_stronger_of_two_classes(lookup: Lookup, patches: Patches
     assert {node["id"] for node in content["nodes"] if node["id"] < 0} == {-1}
 
 
-def test_a_node_says_what_either_class_makes_of_it(lookup: Lookup, patches: Patches) -> None:
-    content = comparison_graph(lookup, patches, "birds", "fish")
+def test_a_node_says_what_either_class_makes_of_it(lookup: Lookup) -> None:
+    content = comparison_graph(lookup, "birds", "fish")
     own = {row["id"]: row["notes"] for row in content["nodes"] if row["id"] >= 0}
     only = compared(lookup, "birds", "fish")["first"]["cluster"][0]
     assert own[only] == [f"birds: importance {lookup.importances('birds')[only]:.2f}", "fish: not important"]

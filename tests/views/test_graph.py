@@ -5,46 +5,43 @@ import pytest
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT
 from neurocarto.views.graph import EDGE_WIDTHS, NODE_SIZES, graph, wrapped
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.patches import Patches
 
 
-def test_the_graph_is_plain_json_with_fixed_places(lookup: Lookup, patches: Patches) -> None:
-    content = json.loads(json.dumps(graph(lookup, patches, class_="birds")))
+def test_the_graph_is_plain_json_with_fixed_places(lookup: Lookup) -> None:
+    content = json.loads(json.dumps(graph(lookup, class_="birds")))
     assert content["options"]["physics"]["enabled"] is False
     for node in content["nodes"]:
         assert {"x", "y", "label"} <= set(node)
         assert node["physics"] is False
 
 
-def test_nodes_are_the_important_clusters_with_their_picture_and_size(lookup: Lookup, patches: Patches) -> None:
-    content = graph(lookup, patches, class_="birds")
+def test_nodes_are_the_important_clusters_with_their_size(lookup: Lookup) -> None:
+    content = graph(lookup, class_="birds")
     clusters = [node for node in content["nodes"] if node["id"] != CLASS_OUTPUT]
     assert {node["id"] for node in clusters} <= set(lookup.important("birds")["cluster"])
-    assert all(node["image"].startswith("data:image/webp") for node in clusters)
+    assert not any("image" in node for node in clusters)  # asked for when a node comes in sight
     low, high = NODE_SIZES
     assert all(low <= node["size"] <= high for node in clusters)
 
 
-def test_what_is_less_important_is_left_out_and_without_edges_only_clusters_remain(
-    lookup: Lookup, patches: Patches
-) -> None:
-    content = graph(lookup, patches, class_="birds", least=0.9, per_node=0)
+def test_what_is_less_important_is_left_out_and_without_edges_only_clusters_remain(lookup: Lookup) -> None:
+    content = graph(lookup, class_="birds", least=0.9, per_node=0)
     expected = {cluster for cluster, score in lookup.importances("birds").items() if score >= 0.9}
     assert {node["id"] for node in content["nodes"]} == expected
     assert content["edges"] == []
 
 
-def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup, patches: Patches) -> None:
-    content = graph(lookup, patches, class_="birds", per_layer=9)
+def test_the_class_is_the_last_node_where_its_output_is_known(lookup: Lookup) -> None:
+    content = graph(lookup, class_="birds", per_layer=9)
     top = min(content["nodes"], key=lambda node: node["y"])
     assert top["id"] == CLASS_OUTPUT
     assert CLASS_OUTPUT in {edge["to"] for edge in content["edges"]}
-    without = graph(lookup, patches, class_="fish")
+    without = graph(lookup, class_="fish")
     assert CLASS_OUTPUT not in {node["id"] for node in without["nodes"]}
 
 
-def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Lookup, patches: Patches) -> None:
-    edges = graph(lookup, patches)["edges"]
+def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Lookup) -> None:
+    edges = graph(lookup)["edges"]
     assert all(bool(edge["dashes"]) == (edge["weight"] < 0) for edge in edges)
     for layer in (1, 2):  # each layer has its own measure: their strongest weights differ a hundredfold
         into = [edge for edge in edges if lookup.cluster_layer[edge["to"]] == layer]
@@ -54,10 +51,10 @@ def test_inhibiting_edges_are_dashed_and_widths_grow_with_influence(lookup: Look
 
 
 def test_branches_side_by_side_share_a_band_and_stay_apart_in_it(
-    lookup: Lookup, patches: Patches, monkeypatch: pytest.MonkeyPatch
+    lookup: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(lookup.__dict__, "levels", (0, 0, 1))
-    content = graph(lookup, patches, class_="birds")
+    content = graph(lookup, class_="birds")
     assert [row["name"] for row in content["rows"]] == ["block0  |  block1", "block2"]
     shared = sorted((node for node in content["nodes"] if node.get("level") in (0, 1)), key=lambda node: node["x"])
     assert len({node["y"] for node in shared}) == 1
@@ -67,19 +64,19 @@ def test_branches_side_by_side_share_a_band_and_stay_apart_in_it(
     assert max(steps) == steps[layers.index("block1") - 1] > min(steps)
 
 
-def test_layers_filter_the_rows_and_counts_tell_what_is_left_out(lookup: Lookup, patches: Patches) -> None:
-    content = graph(lookup, patches, class_=ALL_IMAGES, layers=("block1",), per_layer=4)
+def test_layers_filter_the_rows_and_counts_tell_what_is_left_out(lookup: Lookup) -> None:
+    content = graph(lookup, class_=ALL_IMAGES, layers=("block1",), per_layer=4)
     assert [(row["name"], row["shown"], row["available"]) for row in content["rows"]] == [("block1", 4, 9)]
     assert content["edges"] == []
 
 
-def test_a_class_without_important_clusters_has_an_empty_graph(lookup: Lookup, patches: Patches) -> None:
-    content = graph(lookup, patches, class_="no such class")
+def test_a_class_without_important_clusters_has_an_empty_graph(lookup: Lookup) -> None:
+    content = graph(lookup, class_="no such class")
     assert (content["nodes"], content["edges"], content["rows"]) == ([], [], [])
 
 
 def test_no_title_is_ever_set_since_vis_network_would_show_it_as_html(odd: Lookup) -> None:
-    content = graph(odd, Patches(odd.run))
+    content = graph(odd)
     assert {item["title"] for item in [*content["nodes"], *content["edges"]]} == {""}
 
 

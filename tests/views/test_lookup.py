@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurocarto.records import ALL_IMAGES, Layer
+from neurocarto.records import ALL_IMAGES, Layer, with_counts
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 
@@ -97,6 +97,16 @@ def test_only_what_is_important_is_read_and_a_q_value_of_exactly_the_rate_is(loo
     expected = whole[(whole["class"] == "birds") & (whole["score"] > 0.5)]
     assert (expected["q_value"] > 0.5).any()
     assert found["cluster"].tolist() == expected["cluster"].tolist()
+
+
+def test_counts_of_important_clusters_are_those_of_the_run_or_else_counted(lookup: Lookup) -> None:
+    counts = {name: len(lookup.important(name)) for name in lookup.classes}
+    assert lookup.important_counts == counts
+    run = Run(lookup.run.folder)
+    run.classes = with_counts(run.classes, run.importance, 0.05)
+    stored = Lookup(run)
+    assert stored.important_counts == counts
+    assert "all_important" not in vars(stored)
 
 
 def test_edges_of_a_class_are_read_without_those_of_others(lookup: Lookup) -> None:

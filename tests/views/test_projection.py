@@ -21,8 +21,8 @@ def test_every_neuron_is_a_point_in_row_order(lookup: Lookup) -> None:
     np.testing.assert_array_equal(values(traces[0]["marker"]["color"]), lookup.neuron_layer)
 
 
-def test_only_the_points_answer_the_mouse(lookup: Lookup) -> None:
-    assert [trace["hoverinfo"] for trace in figure(lookup)["data"]] == ["none", "skip"]
+def test_points_of_both_traces_answer_the_mouse_without_plotlys_own_label(lookup: Lookup) -> None:
+    assert [trace["hoverinfo"] for trace in figure(lookup)["data"]] == ["none", "none"]
 
 
 def test_captions_are_json_and_name_layers_and_clusters(lookup: Lookup) -> None:

@@ -82,7 +82,7 @@ def test_badges_show_wherever_a_cluster_does(judged: Lookup) -> None:
     assert cards.steps(found, 1).count('class="nc-badge ') == sum(
         len(step.clusters) for step in found.steps if step.number > 0
     )
-    nodes = graph(judged, patches, class_="birds")["nodes"]
+    nodes = graph(judged, class_="birds")["nodes"]
     assert all(node["badge"] == judged.scorecard.badges[node["id"]] for node in nodes if node["id"] >= 0)
 
 

@@ -6,6 +6,7 @@ only matters while one looks around (the card under the mouse, the whole image b
 ask for, and `answers` sends it without the page running again.
 """
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,26 +33,33 @@ _PARTS = {"cascade": ("graph", "cascade")}
 
 @cache
 def _component(name: str) -> Any:
-    """Register a component: its class behind the shared script, the shared style sheet, and an empty root."""
+    """Register a component: its class behind the shared script, and an empty root.
+
+    The style sheet comes with the first component of every page, and holds for all of them.
+    """
     scripts = ("common", *_PARTS.get(name, (name,)))
     return st.components.v2.component(
         f"neurocarto_{name}",
         html=f'<div class="nc nc-{name}"></div>',
-        css=_read("style.css"),
+        css=_read("style.css") if name == "preload" else None,
         js="".join(_read(f"{part}.js") for part in scripts) + f"\nexport default component({name.capitalize()});\n",
         isolate_styles=False,
     )
 
 
 def preload() -> None:
-    """Let the browser read the views' scripts while Python still imports what makes the views."""
+    """Bring the style sheet, and let the browser read the views' scripts while Python imports what makes the views."""
     copy_scripts()
     _component("preload")(key="nc_preload", data={"scripts": list(SCRIPTS)})
 
 
-def publish(name: str, version: str, content: dict[str, Any]) -> None:
-    """Send data that a view refers to by name and version. Unchanged content is not sent again."""
-    _component("publish")(key=f"nc_publish_{name}", data={"name": name, "version": version, "content": content})
+def publish(name: str, version: str, content: bytes) -> None:
+    """Send data that a view refers to by name and version. Unchanged content is not sent again.
+
+    content: JSON, made once; Streamlit would make the text of a dictionary anew, twice, in every run of the page.
+    """
+    head = json.dumps([name, version]).encode()
+    _component("publish")(key=f"nc_publish_{name}", data=head + b"\n" + content)
 
 
 def answers(*, page: str, version: str, answer: Callable[[str], Any]) -> None:

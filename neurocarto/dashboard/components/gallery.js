@@ -5,6 +5,8 @@ class Gallery {
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("pointerover", (event) => this.over(event.target));
     root.addEventListener("pointerleave", () => light(undefined, this));
+    const fill = (entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => this.fill(target));
+    this.sight = new IntersectionObserver(fill, { root: root.closest(".stMain"), rootMargin: "300px" });
   }
 
   // The HTML comes from neurocarto.views, which escapes every text of the run.
@@ -12,7 +14,16 @@ class Gallery {
     if (html === this.html) return;
     this.html = html;
     this.root.innerHTML = html;
+    this.sight.disconnect();
+    for (const strip of this.root.querySelectorAll("[data-strip]")) this.sight.observe(strip);
     this.root.dataset.cards = this.root.querySelectorAll(".nc-card").length;
+  }
+
+  // Patches of compact cards are asked for when they come near the part of the page that is seen.
+  async fill(strip) {
+    this.sight.unobserve(strip);
+    const patches = await ask(`s:${strip.dataset.strip}`);
+    if (patches) strip.innerHTML = patches;
   }
 
   clicked(event) {
@@ -40,5 +51,9 @@ class Gallery {
   over(target) {
     const of = target.closest("[data-cluster]") ?? target.closest("[data-card-cluster]");
     light(of ? +(of.dataset.cluster ?? of.dataset.cardCluster) : undefined, this);
+  }
+
+  destroy() {
+    this.sight.disconnect();
   }
 }

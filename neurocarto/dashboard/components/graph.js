@@ -50,6 +50,7 @@ class Graph {
     this.tip.hidden = true;
     Object.assign(this, { content, rows, zones: content.zones ?? [], hovered: undefined, cursor: undefined });
     this.byId = new Map(nodes.map((node) => [node.id, node]));
+    this.asked = new Set();
     this.nodes = new vis.DataSet(nodes);
     this.edges = new vis.DataSet(edges.map((edge, id) => ({ ...edge, id })));
     const data = { nodes: this.nodes, edges: this.edges };
@@ -66,7 +67,7 @@ class Graph {
       this.network.on("dragEnd", () => { this.moved = true; });
       this.network.on("zoom", () => { this.moved = true; });
       this.network.on("beforeDrawing", (context) => this.drawBands(context));
-      this.network.on("afterDrawing", (context) => { this.drawVeils(context); this.drawCursor(context); });
+      this.network.on("afterDrawing", (context) => { this.drawVeils(context); this.drawCursor(context); this.askPictures(); });
       this.start();
     }
     this.drawn = version;
@@ -176,6 +177,20 @@ class Graph {
 
   isHidden() {
     return false;
+  }
+
+  // Clusters get their pictures when they come in sight: a tall graph shows few of them at once.
+  async askPictures() {
+    const { nodes, asked } = this, { clientWidth: width, clientHeight: height } = this.canvas;
+    const wanted = [...this.byId.values()].filter((node) => {
+      if (isOutput(node.id) || asked.has(node.id) || this.isHidden(node.id)) return false;
+      const { x, y } = this.network.canvasToDOM(node), reach = 2 * node.size * this.network.getScale();
+      return x > -reach && y > -reach && x < width + reach && y < height + reach;
+    });
+    if (!wanted.length) return;
+    for (const { id } of wanted) asked.add(id);
+    const found = await Promise.all(wanted.map(async ({ id }) => ({ id, image: await ask(`g:${id}`) })));
+    if (this.state && this.nodes === nodes) nodes.update(found.filter(({ image }) => image).map((node) => ({ ...node, shape: "image" })));
   }
 
   // Where the keyboard is, while it is here.

@@ -2,6 +2,9 @@
 const THUMB = 42;
 const MOST_WITH_THUMBS = 500;
 const TRAVEL = 700; // milliseconds from one map to the next
+const MOST_POINTS = 12_000; // that Plotly is given at once: it takes about 10 ms for each 1,000
+const CELL = 4; // pixels: of points this close, the lower ones are hidden anyway
+const BESIDE = 8; // what lies beside the view counts as if so many were before it in its cell
 const MARKS = {
   disc: (context, x, y, half) => context.arc(x, y, half, 0, 2 * Math.PI),
   square: (context, x, y, half) => context.rect(x - half, y - half, 2 * half, 2 * half),
@@ -91,6 +94,7 @@ class Projection {
     Object.assign(data[0], { x: this.x, y: this.y });
     data[0].marker.color = this.layer;
     if (!hasWebGL()) for (const trace of data) trace.type = "scatter";
+    this.order = shuffled(this.x.length);
     this.drawn = version;
     this.at = undefined;
     this.setMode("pan");
@@ -98,15 +102,15 @@ class Projection {
 
   listen() {
     this.fresh = false;
-    this.plot.on("plotly_click", ({ points, event }) => this.pick(points[0].pointNumber, event.shiftKey || event.ctrlKey));
-    this.plot.on("plotly_hover", ({ points, event }) => this.hover(points[0].pointNumber, event));
+    const neuron = ({ points: [{ curveNumber, pointNumber }] }) => this.traced[curveNumber][pointNumber];
+    this.plot.on("plotly_click", (at) => this.pick(neuron(at), at.event.shiftKey || at.event.ctrlKey));
+    this.plot.on("plotly_hover", (at) => this.hover(neuron(at), at.event));
     this.plot.on("plotly_unhover", () => { this.tip.hidden = true; light(undefined, this); });
     const follow = () => { this.drawMarks(); this.placeThumbs(); };
     for (const moved of ["plotly_relayouting", "plotly_afterplot"]) this.plot.on(moved, follow);
-    this.plot.on("plotly_relayout", () => { this.drawMarks(); this.placeRing(); this.showThumbs(); });
+    this.plot.on("plotly_relayout", () => { this.drawMarks(); this.placeRing(); this.showThumbs(); this.refine(); });
   }
 
-  // Numbers of the neurons in each trace above the first, which has all of them in their order.
   indices(mask) {
     const bits = bytes(mask);
     const found = [];
@@ -114,9 +118,43 @@ class Projection {
     return found;
   }
 
-  places(indices) {
-    const shown = indices.filter((i) => !Number.isNaN(this.x[i]));
-    return { x: shown.map((i) => this.x[i]), y: shown.map((i) => this.y[i]), color: shown.map((i) => this.codes[i]) };
+  places(neurons) {
+    return { x: Float32Array.from(neurons, (i) => this.x[i]), y: Float32Array.from(neurons, (i) => this.y[i]) };
+  }
+
+  // Which neurons are drawn in each trace, those that keep their colour above the rest. Of more than Plotly draws at
+  // once, the first in every cell of the view, then the second in every cell, and so on; some beside the view too,
+  // for whoever moves it. What stands out comes first, and is marked besides whether it is drawn here or not.
+  trace() {
+    const { x, y, order } = this, first = new Uint8Array(x.length);
+    for (const i of this.groups.context) first[i] = 1;
+    const chosen = x.length > MOST_POINTS ? spread(x, y, first, order, this.view()) : order.map((_, i) => i);
+    this.traced = [chosen.filter((i) => !first[i]), chosen.filter((i) => first[i])];
+  }
+
+  // What of the map is seen, and on how many pixels; before the first drawing, all of it.
+  view() {
+    const { clientWidth: width, clientHeight: height } = this.stage, axes = this.plot._fullLayout;
+    const [[left, right], [low, high]] = this.fresh ? [extent(this.x), extent(this.y)] : [axes.xaxis.range, axes.yaxis.range];
+    const scale = Math.min(width / (right - left), height / (high - low));
+    return { left: (left + right - width / scale) / 2, low: (low + high - height / scale) / 2, scale, width, height };
+  }
+
+  // Closer up there is room for more of the neurons.
+  async refine(moved = false) {
+    if (this.x.length <= MOST_POINTS || !this.state) return;
+    if (moved) this.shown = undefined;
+    await this.drawPoints(this.look);
+    if (this.state) this.drawLegend();
+  }
+
+  // How many neurons are in sight, and how many of them have a point.
+  inSight() {
+    const { left, low, scale, width, height } = this.view();
+    const seen = (i) => this.x[i] >= left && this.x[i] <= left + width / scale && this.y[i] >= low && this.y[i] <= low + height / scale;
+    let all = 0;
+    for (let i = 0; i < this.x.length; i++) all += seen(i);
+    return [this.traced.reduce((sum, trace) => sum + trace.filter(seen).length, 0), all];
   }
 
   async apply() {
@@ -150,16 +188,15 @@ class Projection {
   // Plotly draws the points, which takes most of the time: only when what it draws has changed.
   async drawPoints(look) {
     const { state } = this, standing = this.groups.selected.length > 0;
-    const shown = [this.drawn, state.colours, look.name, look.background, standing, state.context].join(" ");
+    const view = this.x.length > MOST_POINTS ? Object.values(this.view()) : [];
+    const shown = [this.drawn, state.colours, look.name, look.background, standing, state.context, ...view].join(" ");
     if (!this.fresh && shown === this.shown) return;
-    const [all, context] = this.traces.map((trace) => ({ ...trace, marker: { ...trace.marker, ...evenBands(this.colours[look.name]) } }));
-    const { x, y, color } = this.places(this.groups.context);
-    Object.assign(all, { x: this.x, y: this.y });
-    Object.assign(all.marker, { color: this.codes, opacity: state.context || standing ? DIM.all : FULL.all });
-    Object.assign(context, { x, y });
-    Object.assign(context.marker, { color, opacity: (standing ? DIM : FULL).context });
+    this.trace();
+    const opacities = [state.context || standing ? DIM.all : FULL.all, (standing ? DIM : FULL).context];
+    const traces = this.traced.map((neurons, t) => ({ ...this.traces[t], ...this.places(neurons), marker: {
+      ...this.traces[t].marker, ...evenBands(this.colours[look.name]), color: Int16Array.from(neurons, (i) => this.codes[i]), opacity: opacities[t] } }));
     const config = { displayModeBar: false, scrollZoom: true, doubleClick: "reset", responsive: false };
-    await this.plotly(() => (this.fresh ? Plotly.newPlot : Plotly.react)(this.plot, [all, context], this.layout, config));
+    await this.plotly(() => (this.fresh ? Plotly.newPlot : Plotly.react)(this.plot, traces, this.layout, config));
     this.shown = shown;
     if (this.fresh && this.state) this.listen();
   }
@@ -230,6 +267,8 @@ class Projection {
       bar.append(make("i", { style: `--light:${pale[code]};--dark:${dark[code]}`, title }));
     }
     const marks = this.groups.neuron.length ? [make("span", {}, "◆ the neuron  ○ its nearest in the embedding")] : [];
+    const [points, neurons] = this.inSight().map((count) => count.toLocaleString("en"));
+    if (points !== neurons) marks.push(make("span", {}, `${points} of the ${neurons} neurons in sight are drawn: zoom in to see all`));
     this.legend.replaceChildren(make("span", {}, low), bar, make("span", {}, high), ...marks);
   }
 
@@ -319,14 +358,15 @@ class Projection {
       passed = duration ? Math.min(1, (performance.now() - begin + 16) / duration) : 1;
       const share = (1 - Math.cos(Math.PI * passed)) / 2;
       [this.x, this.y] = ["x", "y"].map((axis) => (passed === 1 ? target[axis] : between(start[axis], target[axis], share)));
-      const { x, y } = this.places(this.groups.context);
-      await this.plotly(() => Plotly.restyle(this.plot, { x: [this.x, x], y: [this.y, y] }));
+      const places = this.traced.map((neurons) => this.places(neurons));
+      await this.plotly(() => Plotly.restyle(this.plot, { x: places.map(({ x }) => x), y: places.map(({ y }) => y) }));
       if (this.run === run) this.drawMarks();
       await new Promise(requestAnimationFrame);
     }
     if (this.run !== run) return;
     this.placeRing();
     this.showThumbs();
+    this.refine(true);
   }
 
   async playMaps() {
@@ -534,6 +574,44 @@ class Projection {
     this.resizes.disconnect();
     Promise.resolve(this.pending).finally(() => this.plot._fullLayout && Plotly.purge(this.plot));
   }
+}
+
+function extent(values) {
+  let low = Infinity, high = -Infinity;
+  for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+  return [low, high];
+}
+
+// The numbers below a count in an order without pattern, always the same: steps of the golden section.
+function shuffled(count) {
+  const divisor = (a, b) => (b ? divisor(b, a % b) : a);
+  let step = Math.round(count * 0.618);
+  while (divisor(count, step) > 1) step++;
+  return Uint32Array.from({ length: count }, (_, k) => (k * step) % count);
+}
+
+// MOST_POINTS of some places, in row order: of every cell of the view one, then two, and so on, `first` ones before others.
+// What lies beside the view, up to half of it away, comes later. The outermost are always among them, so that the whole
+// map keeps its size.
+function spread(x, y, first, order, { left, low, scale, width, height }) {
+  const columns = Math.ceil((2 * width) / CELL), rows = Math.ceil((2 * height) / CELL);
+  const taken = new Uint16Array(columns * rows), rank = new Uint16Array(x.length), sizes = [];
+  const outermost = new Set([x, y].flatMap((values) => extent(values).map((end) => values.indexOf(end))));
+  for (const wanted of [1, 0]) {
+    for (const i of order) {
+      if (first[i] !== wanted) continue;
+      const right = (x[i] - left) * scale, up = (y[i] - low) * scale;
+      const column = Math.floor((right + width / 2) / CELL), row = Math.floor((up + height / 2) / CELL);
+      const near = column >= 0 && column < columns && row >= 0 && row < rows;
+      if (!near && !outermost.has(i)) continue;
+      const inside = right >= 0 && right <= width && up >= 0 && up <= height;
+      rank[i] = outermost.has(i) ? 1 : 1 + taken[row * columns + column]++ + (inside ? 0 : BESIDE);
+      sizes[rank[i]] = (sizes[rank[i]] ?? 0) + 1;
+    }
+  }
+  let last = 0, room = MOST_POINTS;
+  while (last < sizes.length && room >= (sizes[last] ?? 0)) room -= sizes[last++] ?? 0;
+  return order.filter((i) => rank[i] && (rank[i] < last || (rank[i] === last && room-- > 0))).sort();
 }
 
 // A Plotly colour scale with one even band per code.

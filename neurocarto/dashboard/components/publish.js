@@ -1,8 +1,11 @@
+const read = (json) => JSON.parse(new TextDecoder().decode(json));
 
+// One line with name and version, then the content.
 class Publish {
-  update({ name, version, content }) {
+  update(data) {
+    const end = data.indexOf(10), [name, version] = read(data.subarray(0, end));
     if (hub.data.get(name)?.version === version) return;
-    hub.data.set(name, { version, content });
+    hub.data.set(name, { version, content: read(data.subarray(end + 1)) });
     for (const look of [...hub.listeners]) look();
   }
 }
