@@ -1,5 +1,6 @@
 """Each neuron's nearest by cosine."""
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -39,8 +40,22 @@ def _exact(points: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np.
         rows = np.arange(begin, min(begin + _CHUNK, len(points)))
         distance = 1 - points[rows] @ points.T
         distance[np.arange(len(rows)), rows] = -1  # itself first, whatever rounding says
-        near = np.argpartition(distance, count - 1, axis=1)[:, :count]
-        order = np.take_along_axis(distance, near, axis=1).argsort(axis=1, kind="stable")
-        indices[rows] = np.take_along_axis(near, order, axis=1)
-        distances[rows] = np.take_along_axis(distance, indices[rows], axis=1).clip(min=0)
-    return indices, distances
+        _least(distance, indices[rows[0] : rows[-1] + 1], distances[rows[0] : rows[-1] + 1])
+    return indices, distances.clip(min=0)
+
+
+@numba.njit(cache=True)
+def _least(values: npt.NDArray[np.float32], indices: npt.NDArray[np.int64], least: npt.NDArray[np.float32]) -> None:
+    """Fill in the least values of each row, rising, and where they are; of equals the first. O(row length)."""
+    for row in range(len(values)):
+        mine, where = least[row], indices[row]
+        mine[:] = np.inf
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if value >= mine[-1]:
+                continue
+            place = len(mine) - 1
+            while place > 0 and mine[place - 1] > value:
+                mine[place], where[place] = mine[place - 1], where[place - 1]
+                place -= 1
+            mine[place], where[place] = value, column
