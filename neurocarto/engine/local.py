@@ -152,10 +152,8 @@ def extract(
     ]
     sampled = _sample(images, order, settings)
     shards = (Shard(a, images.take(order[a:b]), sampled.intersection(range(a, b))) for a, b in bounds)
-    with (
-        torch.inference_mode(),
-        closing(engine(Pass(for_inference(model, layers), layers, settings, key), shards, advance)) as activities,
-    ):
+    work = Pass(for_inference(model, layers), layers, settings, key)
+    with torch.inference_mode(), closing(engine(work, shards, advance)) as activities:
         for _, stop in bounds:
             total.merge(next(activities))
             snapshots += [_snapshot(total)] * stops.count(stop)
@@ -300,22 +298,22 @@ def _top_activations(
     """Read what a stream has kept; entries that do not exceed the neuron's rest (N,) are none."""
     slices = layer_slices(layers)
     parts = [_read(top, layer, slices[layer.name], rest, image_at) for layer in layers]  # few temporaries at a time
-    return TopActivations(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+    return TopActivations(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _read(
     top: TopK, layer: Layer, rows: slice, rest: torch.Tensor, image_at: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[Any], ...]:
+) -> dict[str, npt.NDArray[Any]]:
     beyond = (0, top.k - top.keys.shape[1])
     peaks, positions = decode(pad(top.keys[rows], beyond, value=EMPTY))
     cells = pad(top.cells[rows], beyond)
     (low, high), rest = clamp_bounds([layer]), rest[rows, None]
     activations = peaks.clamp(low[:, None], high[:, None])
     empty = (positions < 0) | (activations <= rest)
-    return (
-        torch.where(empty, rest, peaks).numpy(),
-        torch.where(empty, rest, activations).numpy(),
-        image_at[positions.masked_fill(empty, -1).numpy()],
-        ((cells // layer.map_width + 0.5) / layer.map_height).to(torch.float32).numpy(),
-        ((cells % layer.map_width + 0.5) / layer.map_width).to(torch.float32).numpy(),
-    )
+    return {
+        "peaks": torch.where(empty, rest, peaks).numpy(),
+        "activations": torch.where(empty, rest, activations).numpy(),
+        "images": image_at[positions.masked_fill(empty, -1).numpy()],
+        "rows": ((cells // layer.map_width + 0.5) / layer.map_height).to(torch.float32).numpy(),
+        "columns": ((cells % layer.map_width + 0.5) / layer.map_width).to(torch.float32).numpy(),
+    }

@@ -44,7 +44,6 @@ def _twin(model: Model, inputs: Tensor, kept: set[str], in_place: bool) -> Model
     for inner in twin.module.modules():
         if in_place and isinstance(getattr(inner, "inplace", None), bool):
             inner.inplace = True  # type: ignore[assignment]
-    twin.module.requires_grad_(False).to(memory_format=torch.channels_last)
     return twin
 
 
@@ -85,9 +84,11 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
     assert isinstance(second, nn.BatchNorm2d)
     assert second.running_mean is not None
     assert second.running_var is not None
-    first.weight, first.bias = fuse_conv_bn_weights(
+    weight, bias = fuse_conv_bn_weights(
         first.weight, first.bias, second.running_mean, second.running_var, second.eps, second.weight, second.bias
     )
+    last = weight.detach().contiguous(memory_format=torch.channels_last)
+    first.weight, first.bias = nn.Parameter(last, requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
     parent, _, leaf = norm.rpartition(".")
     setattr(module.get_submodule(parent), leaf, nn.Identity())
 
