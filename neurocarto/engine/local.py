@@ -191,8 +191,11 @@ class _Done:
         state = checkpoint.get("state") if checkpoint else None
         if checkpoint and state:
             stored = [checkpoint.get(f"snapshot{i}") for i in range(len(state["snapshots"]))]
-            kept = [[torch.from_numpy(parts[name]) for name in ("keys", "cells")] for parts in stored if parts]
-            tops = [TopK.of(keys, cells, keys.shape[1]) for keys, cells in kept]
+            tops = [
+                TopK.of(torch.from_numpy(parts["keys"]), torch.from_numpy(parts["cells"]), parts["k"])
+                for parts in stored
+                if parts
+            ]
             self.snapshots = list(zip(state["snapshots"], tops, strict=True))
             self.total, self.count = Activity.from_parts(layers, state), state["count"]
         self._kept = len(self.snapshots)
@@ -205,7 +208,7 @@ class _Done:
             return
         for i in range(self._kept, len(self.snapshots)):
             top = self.snapshots[i][1]
-            self._checkpoint.put(f"snapshot{i}", {"keys": top.keys.numpy(), "cells": top.cells.numpy()})
+            self._checkpoint.put(f"snapshot{i}", {"keys": top.keys.numpy(), "cells": top.cells.numpy(), "k": top.k})
         self._kept = len(self.snapshots)
         counts = [count for count, _ in self.snapshots]
         self._checkpoint.put("state", {**self.total.parts(), "count": count, "snapshots": counts})

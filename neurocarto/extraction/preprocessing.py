@@ -75,7 +75,7 @@ class Preprocessing:
         import torch  # not at the top: a run that is cached is served without it
 
         # One row of pixels at a time: loops over three channels cost ten times as much.
-        mean, std = (torch.tensor(value).repeat(self.size) for value in (self.mean, self.std))
+        mean, std = (torch.tensor(value).repeat(pixels.shape[2]) for value in (self.mean, self.std))
         scaled = torch.from_numpy(pixels).flatten(2).to(torch.float32).div_(255).sub_(mean).div_(std)
         return scaled.view(pixels.shape).permute(0, 3, 1, 2)  # (B, C, H, W), channels-last in memory
 

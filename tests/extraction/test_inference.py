@@ -55,6 +55,7 @@ FIRST, NORM = Layer("first", 4, 14, 14), Layer("norm", 4, 14, 14)
     ("between", "layers", "norms"),
     [
         pytest.param(lambda net, x: net.relu(net.norm(x)), (NORM,), 0, id="both folded"),
+        pytest.param(lambda net, x: net.norm(net.relu(x)), (NORM,), 1, id="what follows something else is not"),
         pytest.param(lambda net, x: net.relu(net.norm(x)), (FIRST, NORM), 1, id="a convolution that is a layer"),
         pytest.param(lambda net, x: net.relu(net.norm(x)) + x, (NORM,), 2, id="its output goes elsewhere too"),
         pytest.param(lambda net, x: net.relu(net.norm(net.norm(x))), (), 1, id="a norm that runs twice"),
