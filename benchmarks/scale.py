@@ -24,6 +24,7 @@ from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import Pass, Shard
 from neurocarto.extraction.activity import Activity, Batch, Prediction
 from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.inference import for_inference
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import load_model
 from neurocarto.extraction.sources import Files
@@ -58,7 +59,7 @@ def of_images(images: ImageSet, request: ModelRequest, settings: RunSettings) ->
     for index, picture in enumerate(pictures):
         picture.resize((500, 375)).save(f"{enlarged.name}/{index:04}.jpg", quality=95)
     large = list_images(enlarged.name)
-    shard, work = Shard(0, some, frozenset()), Pass(model, layers, settings)
+    shard, work = Shard(0, some, frozenset()), Pass(for_inference(model, layers), layers, settings)
 
     def decode() -> None:
         for index in range(PASSED):

@@ -35,3 +35,8 @@ class EngineError(NeurocartoError):
 
 class RunError(NeurocartoError):
     """A run folder is missing, damaged, occupied or of another format."""
+
+
+def one_line(text: object) -> str:
+    """Return a text, or an exception's text or else its name, as one line."""
+    return " ".join(str(text).split()) or type(text).__name__

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # nothing that computes is imported before it is needed: what
     from neurocarto.engine.local import Engine
     from neurocarto.extraction.models import Model
     from neurocarto.quality.embedding import Embed
+    from neurocarto.summarisation.similarity import Stimuli
 
 PREVIEWS_PER_ENTRY = 512
 
@@ -268,20 +269,21 @@ class _Work:
 
             return find_paper_clusters(self.network, self.images, extraction, settings, advance)
         from neurocarto.summarisation.clusters import find_clusters
-        from neurocarto.summarisation.similarity import find_stimuli
 
-        stimuli = find_stimuli(extraction.whole, len(extraction.images), settings.cluster_share)
-        vectors = self._on_axes if extraction is self._reaching else None
-        return find_clusters(stimuli, self.hooked, settings, vectors)
+        if extraction is self._reaching:
+            return find_clusters(self._reaching_stimuli, self.hooked, settings, self._on_axes)
+        return find_clusters(_stimuli(extraction, settings), self.hooked, settings)
+
+    @cached_property
+    def _reaching_stimuli(self) -> "Stimuli":
+        return _stimuli(self._reaching, settings_of("clusters", self.settings))
 
     @cached_property
     def _on_axes(self) -> npt.NDArray[np.float32] | None:
         """All neurons on the common axes; None where these rest on a sample, so that each seed has its own."""
         from neurocarto.summarisation.axes import SAMPLE, placed_vectors
-        from neurocarto.summarisation.similarity import find_stimuli
 
-        settings = settings_of("clusters", self.settings)
-        stimuli = find_stimuli(self._reaching.whole, len(self._reaching.images), settings.cluster_share)
+        settings, stimuli = settings_of("clusters", self.settings), self._reaching_stimuli
         if len(stimuli) > SAMPLE:
             return None
         return placed_vectors(stimuli, settings.axes, settings.place_width, settings.seed, settings.threads)
@@ -474,6 +476,13 @@ class _Work:
             influence={name: self.influence[name] for name in ("method", "note", "agreement")},
             extra={"algorithms": {name: stage.version for name, stage in STAGES.items()}},
         )
+
+
+def _stimuli(extraction: Extraction, settings: RunSettings) -> "Stimuli":
+    """What clusters compare the neurons on."""
+    from neurocarto.summarisation.similarity import find_stimuli
+
+    return find_stimuli(extraction.whole, len(extraction.images), settings.cluster_share)
 
 
 def _embedder(settings: RunSettings) -> "Embed":

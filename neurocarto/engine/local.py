@@ -191,11 +191,7 @@ class _Done:
         state = checkpoint.get("state") if checkpoint else None
         if checkpoint and state:
             stored = [checkpoint.get(f"snapshot{i}") for i in range(len(state["snapshots"]))]
-            tops = [
-                TopK.of(torch.from_numpy(parts["keys"]), torch.from_numpy(parts["cells"]), parts["k"])
-                for parts in stored
-                if parts
-            ]
+            tops = [TopK.of(parts["keys"], parts["cells"], parts["k"]) for parts in stored if parts]
             self.snapshots = list(zip(state["snapshots"], tops, strict=True))
             self.total, self.count = Activity.from_parts(layers, state), state["count"]
         self._kept = len(self.snapshots)

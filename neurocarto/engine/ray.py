@@ -23,9 +23,9 @@ from torch import nn
 import neurocarto
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import Advance, Engine, Pass, Shard
-from neurocarto.errors import EngineError, NeurocartoError
+from neurocarto.errors import EngineError, NeurocartoError, one_line
 from neurocarto.extraction.activity import Activity
-from neurocarto.extraction.decoding import one_line, shown
+from neurocarto.extraction.decoding import shown
 from neurocarto.extraction.weights import first_line
 from neurocarto.request import module_sources
 from neurocarto.runs.parts import Parts

@@ -179,8 +179,8 @@ class Activity:
     def from_parts(cls, layers: Sequence[Layer], parts: Mapping[str, Any]) -> "Activity":
         """Make the stream that parts() described."""
         stream = cls(layers, parts["k"])
-        for half, top in enumerate(stream.halves):
-            top.update(torch.from_numpy(parts[f"keys{half}"]), torch.from_numpy(parts[f"cells{half}"]))
+        first, second = (TopK.of(parts[f"keys{half}"], parts[f"cells{half}"], parts["k"]) for half in range(2))
+        stream.halves = first, second
         stream.total, stream.active = torch.from_numpy(parts["total"]), torch.from_numpy(parts["active"])
         stream.class_sums.update(
             ((kind, name), torch.from_numpy(row.copy()))

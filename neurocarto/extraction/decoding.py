@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from neurocarto.errors import ImagesError
+from neurocarto.errors import ImagesError, one_line
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 """The decoders that may be tried, whatever a file is called: among Pillow's others is one that starts Ghostscript."""
@@ -61,11 +61,6 @@ def unreadable(name: str | Path, error: Exception) -> ImagesError:
 def shown(name: str | Path) -> str:
     """Return a name as it may stand in a line: itself, or quoted with escapes where a character would break it."""
     return str(name) if str(name).isprintable() else repr(str(name))
-
-
-def one_line(text: object) -> str:
-    """Return a text, or an exception's text or else its name, as one line."""
-    return " ".join(str(text).split()) or type(text).__name__
 
 
 def _reason(error: Exception, name: str) -> str:

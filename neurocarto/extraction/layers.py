@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from neurocarto.errors import ModelError
+from neurocarto.errors import ModelError, one_line
 from neurocarto.extraction.hooks import no_such_layer
 from neurocarto.extraction.layouts import find_layout, map_shape
 from neurocarto.extraction.models import Model
@@ -252,5 +252,6 @@ def _follow(model: Model, count: int) -> Trace:
     try:
         return trace(model.module, noise)
     except Exception as error:  # a network's own code may raise anything
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"{model.name!r} does not run on an input of shape {tuple(shape)}: {what}") from error
+        raise ModelError(
+            f"{model.name!r} does not run on an input of shape {tuple(shape)}: {one_line(error)}"
+        ) from error

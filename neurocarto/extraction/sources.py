@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from neurocarto.errors import ImagesError
-from neurocarto.extraction.decoding import one_line, shown
+from neurocarto.errors import ImagesError, one_line
+from neurocarto.extraction.decoding import shown
 from neurocarto.extraction.stores import SURROGATES, Disk, Place, Store, escaped, find_store
 from neurocarto.records import Skipped
 

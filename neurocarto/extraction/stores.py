@@ -9,8 +9,8 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, Protocol
 
-from neurocarto.errors import ImagesError
-from neurocarto.extraction.decoding import one_line, shown
+from neurocarto.errors import ImagesError, one_line
+from neurocarto.extraction.decoding import shown
 from neurocarto.records import Skipped
 
 Kind = Literal["folder", "file"]

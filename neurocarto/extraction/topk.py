@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from neurocarto.records import IntArray
+
 EMPTY = torch.iinfo(torch.int64).min
 _LOW_WORD = 0xFFFFFFFF
 
@@ -54,8 +56,8 @@ class TopK:
         return TopK.of(self.keys, self.cells, self.k)  # update() replaces both, never writes into them
 
     @classmethod
-    def of(cls, keys: Tensor, cells: Tensor, k: int) -> "TopK":
+    def of(cls, keys: Tensor | IntArray, cells: Tensor | IntArray, k: int) -> "TopK":
         """Make a stream of what another had kept."""
         stream = cls(0, k)
-        stream.keys, stream.cells = keys, cells
+        stream.keys, stream.cells = torch.as_tensor(keys), torch.as_tensor(cells)
         return stream

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from neurocarto.errors import RunError
+from neurocarto.errors import RunError, one_line
 from neurocarto.runs.parts import DAMAGED, Chunks, Parts, read_parts
 
 
@@ -68,7 +68,7 @@ def _usable(folder: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # remote file systems have exceptions of their own
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(getattr(error, "strerror", None) or error)
         raise RunError(
             f"the shared folder {folder} cannot be used: {reason}; make room, or name another one"
         ) from error

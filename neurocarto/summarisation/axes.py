@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from neurocarto.summarisation.neighbours import unit_rows
-from neurocarto.summarisation.similarity import GRID, Floats, Images, Stimuli
+from neurocarto.summarisation.similarity import GRID, Arrays, Floats, Stimuli
 
 SAMPLE = 20_000
 """Neurons on whose stimuli the axes rest; of more, so many are drawn, and all are placed on what these vary along."""
@@ -65,13 +65,13 @@ def placed_vectors(
     placed = _place(replace(chosen, rows=_rounded(chosen.rows), columns=_rounded(chosen.columns)), place_width, BUCKETS)
     values, left = leading(partial(_products, placed, SAMPLE, threads), SAMPLE, d + 1, rng)
     cells = np.zeros((BUCKETS, GRID**2, d), np.float32)
-    _to_images(*placed, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), cells)
+    _to_images(placed, left[:, :-1] / np.sqrt(values[:-1].clip(1e-12)), cells)
     table = _at_places(cells, place_width)
     vectors = np.zeros((n, d), np.float32)
 
     def fill(begin: int) -> None:
         own = slice(begin, begin + _CHUNK)
-        _on_axes(*stimuli[own].arrays, table, vectors[own])
+        _on_axes(stimuli[own].arrays, table, vectors[own])
         vectors[own] = unit_rows(vectors[own])
 
     _each(fill, range(0, n, _CHUNK), threads)
@@ -138,7 +138,7 @@ class _Placed(NamedTuple):
 def _place(stimuli: Stimuli, place_width: float, buckets: int = 0) -> _Placed:
     """Sort stimuli by image, or by one of so many buckets of images, and by place. O(n m log(n m / buckets))."""
     count = buckets or int(stimuli.images.max(initial=-1)) + 1
-    order, sign, begins = _in_order(*stimuli.arrays, count, buckets > 0)
+    order, sign, begins = _in_order(stimuli.arrays, count, buckets > 0)
     rows, columns = (values.ravel()[order] for values in (stimuli.rows, stimuli.columns))
     new = np.append((np.diff(rows, prepend=-1) != 0) | (np.diff(columns, prepend=-1) != 0), True)
     new[begins] = True
@@ -156,10 +156,9 @@ def _bucket(image: int, buckets: int) -> tuple[np.int64, np.float32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _in_order(
-    images: Images, weights: Floats, rows: Floats, columns: Floats, count: int, hashed: bool
-) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
+def _in_order(stimuli: Arrays, count: int, hashed: bool) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
     """Return which stimuli (e,) come by bucket, then place; their signs (e,); where each bucket begins (count + 1)."""
+    images, weights, rows, columns = stimuli
     n, m = images.shape
     begins = np.zeros(count + 1, np.int64)
     for row in range(n):
@@ -200,8 +199,9 @@ def _at_places(cells: Floats, place_width: float) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _on_axes(images: Images, weights: Floats, rows: Floats, columns: Floats, table: Floats, vectors: Floats) -> None:
+def _on_axes(stimuli: Arrays, table: Floats, vectors: Floats) -> None:
     """Add up what each neuron's stimuli give on the axes, table (buckets, places, d), into vectors (n, d)."""
+    images, weights, rows, columns = stimuli
     for row in range(len(images)):
         for i in range(images.shape[1]):
             if weights[row, i] > 0:
@@ -234,19 +234,9 @@ def _spread(rows: Floats, columns: Floats, width: float) -> tuple[npt.NDArray[np
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _sum_cells(
-    group: int,
-    neuron: npt.NDArray[np.int32],
-    weight: Floats,
-    groups: npt.NDArray[np.int64],
-    spread: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.uint8],
-    value: Floats,
-    vectors: Floats,
-    tile: Floats,
-    total: Floats,
-) -> None:
+def _sum_cells(group: int, placed: _Placed, vectors: Floats, tile: Floats, total: Floats) -> None:
     """Add what a group's neurons have on vectors (n, d) to the cells of its image, tile (cells, d)."""
+    neuron, weight, groups, _, spread, cell, value = placed
     total[:] = 0
     for e in range(groups[group], groups[group + 1]):
         row, w = np.int64(neuron[e]), weight[e]
@@ -259,19 +249,9 @@ def _sum_cells(
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _sum_neurons(
-    group: int,
-    neuron: npt.NDArray[np.int32],
-    weight: Floats,
-    groups: npt.NDArray[np.int64],
-    spread: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.uint8],
-    value: Floats,
-    tile: Floats,
-    result: Floats,
-    total: Floats,
-) -> None:
+def _sum_neurons(group: int, placed: _Placed, tile: Floats, result: Floats, total: Floats) -> None:
     """Add what the cells of an image hold at a group's place, tile (cells, d), to its neurons, result (n, d)."""
+    neuron, weight, groups, _, spread, cell, value = placed
     total[:] = 0
     for p in range(spread[group], spread[group + 1]):
         c, v = np.int64(cell[p]), value[p]
@@ -284,47 +264,25 @@ def _sum_neurons(
 
 
 @numba.njit(cache=True, nogil=True)
-def _to_images(
-    neuron: npt.NDArray[np.int32],
-    weight: Floats,
-    groups: npt.NDArray[np.int64],
-    buckets: npt.NDArray[np.int64],
-    spread: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.uint8],
-    value: Floats,
-    vectors: Floats,
-    result: Floats,
-) -> None:
+def _to_images(placed: _Placed, vectors: Floats, result: Floats) -> None:
     """Multiply the transposed placed weights by vectors (n, d); result (buckets, cells, d) holds zeros."""
-    total = np.empty(vectors.shape[1], np.float32)
+    buckets, total = placed.buckets, np.empty(vectors.shape[1], np.float32)
     for bucket in range(len(buckets) - 1):
         for group in range(buckets[bucket], buckets[bucket + 1]):
-            _sum_cells(group, neuron, weight, groups, spread, cell, value, vectors, result[bucket], total)
+            _sum_cells(group, placed, vectors, result[bucket], total)
 
 
 @numba.njit(cache=True, nogil=True)
-def _products_of(
-    begin: int,
-    end: int,
-    neuron: npt.NDArray[np.int32],
-    weight: Floats,
-    groups: npt.NDArray[np.int64],
-    buckets: npt.NDArray[np.int64],
-    spread: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.uint8],
-    value: Floats,
-    vectors: Floats,
-    result: Floats,
-) -> None:
+def _products_of(begin: int, end: int, placed: _Placed, vectors: Floats, result: Floats) -> None:
     """Multiply the placed weights of some images by their transpose and vectors (n, d); result (n, d) holds zeros."""
     tile = np.empty((GRID**2, vectors.shape[1]), np.float32)
-    total = np.empty(vectors.shape[1], np.float32)
+    buckets, total = placed.buckets, np.empty(vectors.shape[1], np.float32)
     for bucket in range(begin, end):
         tile[:] = 0
         for group in range(buckets[bucket], buckets[bucket + 1]):
-            _sum_cells(group, neuron, weight, groups, spread, cell, value, vectors, tile, total)
+            _sum_cells(group, placed, vectors, tile, total)
         for group in range(buckets[bucket], buckets[bucket + 1]):
-            _sum_neurons(group, neuron, weight, groups, spread, cell, value, tile, result, total)
+            _sum_neurons(group, placed, tile, result, total)
 
 
 def _products(placed: _Placed, n: int, threads: int, vectors: Floats) -> Floats:
@@ -335,7 +293,7 @@ def _products(placed: _Placed, n: int, threads: int, vectors: Floats) -> Floats:
     vectors = np.ascontiguousarray(vectors)
 
     def fill(part: int) -> None:
-        _products_of(bounds[part], bounds[part + 1], *placed, vectors, sums[part])
+        _products_of(bounds[part], bounds[part + 1], placed, vectors, sums[part])
 
     _each(fill, range(PARTS), threads)
     return _floats(sums.sum(axis=0))

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash
 
-Images = npt.NDArray[np.int32]
+from neurocarto.summarisation.similarity import Images
+
 Signature = npt.NDArray[np.uint32]
 
 TOGETHER = 2**25

@@ -14,6 +14,7 @@ from neurocarto.summarisation.axes import placed_vectors
 from neurocarto.summarisation.candidates import FEW, bands
 from neurocarto.summarisation.linkage import complete_linkage, strongest
 from neurocarto.summarisation.similarity import (
+    Arrays,
     Floats,
     Images,
     Stimuli,
@@ -138,10 +139,7 @@ def _similar(
             living,
             known,
             begins,
-            stimuli.images,
-            stimuli.weights,
-            stimuli.rows,
-            stimuli.columns,
+            stimuli.arrays,
             vectors,
             settings.place_width,
             settings.min_agreement,
@@ -163,16 +161,14 @@ def _compare_linked(
     living: npt.NDArray[np.int64],
     known: npt.NDArray[np.int64],
     begins: npt.NDArray[np.int64],
-    images: Images,
-    weights: Floats,
-    rows: Floats,
-    columns: Floats,
+    stimuli: Arrays,
     vectors: Floats,
     place_width: float,
     least_agreement: float,
     least: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Compare each neuron from begin to end with those that links lead to, at most `reach` in a band."""
+    images = stimuli.images
     met = np.full(len(images), -1, np.int32)
     at = np.full(images.max() + 1, -1, np.int32)
     pairs, similarity, count = np.empty((1024, 2), np.int64), np.empty(1024), 0
@@ -193,9 +189,7 @@ def _compare_linked(
                 if met[other] == row:
                     continue
                 met[other] = row
-                value = compare(
-                    at, neuron, other, images, weights, rows, columns, vectors, place_width, least_agreement, least
-                )
+                value = compare(at, neuron, other, stimuli, vectors, place_width, least_agreement, least)
                 if value < least:
                     continue
                 if count == len(pairs):

@@ -9,6 +9,7 @@ on unseen images (docs/decisions.md).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -24,6 +25,15 @@ Floats = npt.NDArray[np.float32]
 
 LEAST_EXCESS = 1e-3
 """Share of its own strength by which an image has to exceed the base: pruned channels are constant but for noise."""
+
+
+class Arrays(NamedTuple):
+    """The fields of Stimuli, in the form that compiled code takes."""
+
+    images: Images
+    weights: Floats
+    rows: Floats
+    columns: Floats
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,9 @@ class Stimuli:
         return Stimuli(self.images[neurons], self.weights[neurons], self.rows[neurons], self.columns[neurons])
 
     @property
-    def arrays(self) -> tuple[Images, Floats, Floats, Floats]:
-        """Images, weights, rows and columns."""
-        return self.images, self.weights, self.rows, self.columns
+    def arrays(self) -> Arrays:
+        """All fields, for compiled code."""
+        return Arrays(self.images, self.weights, self.rows, self.columns)
 
     @property
     def alive(self) -> npt.NDArray[np.bool_]:
@@ -110,10 +120,7 @@ def compare(
     at: npt.NDArray[np.int32],
     first: int,
     second: int,
-    images: Images,
-    weights: Floats,
-    rows: Floats,
-    columns: Floats,
+    stimuli: Arrays,
     vectors: Floats,
     place_width: float,
     least_agreement: float,
@@ -126,6 +133,7 @@ def compare(
     smoothed = min(1.0, max(0.0, float(_cosine(vectors[first], vectors[second]))))
     if smoothed <= least * least * (1 - 1e-6):  # the other cosine is 1 at most
         return 0.0
+    images, weights, rows, columns = stimuli
     together = same_place = 0.0
     spread = 4.0 * place_width * place_width
     for j in range(images.shape[1]):
@@ -149,16 +157,9 @@ def lay_out(at: npt.NDArray[np.int32], images: Images, there: bool) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _similarities(
-    pairs: npt.NDArray[np.int64],
-    images: Images,
-    weights: Floats,
-    rows: Floats,
-    columns: Floats,
-    vectors: Floats,
-    place_width: float,
-    least_agreement: float,
+    pairs: npt.NDArray[np.int64], stimuli: Arrays, vectors: Floats, place_width: float, least_agreement: float
 ) -> npt.NDArray[np.float64]:
-    result = np.empty(len(pairs))
+    result, images = np.empty(len(pairs)), stimuli.images
     at = np.full(images.max() + 1 if images.size else 0, -1, np.int32)
     laid = -1
     for p in range(len(pairs)):
@@ -167,9 +168,7 @@ def _similarities(
                 lay_out(at, images[laid], False)
             laid = pairs[p, 0]
             lay_out(at, images[laid], True)
-        result[p] = compare(
-            at, laid, pairs[p, 1], images, weights, rows, columns, vectors, place_width, least_agreement, 0.0
-        )
+        result[p] = compare(at, laid, pairs[p, 1], stimuli, vectors, place_width, least_agreement, 0.0)
     return result
 
 
@@ -188,7 +187,7 @@ def similarities(
     same images at different places detect different things. Exact, O(p (m + d)), quickest where pairs with the same
     first neuron follow each other.
     """
-    return np.asarray(_similarities(pairs, *stimuli.arrays, vectors, place_width, least_agreement))
+    return np.asarray(_similarities(pairs, stimuli.arrays, vectors, place_width, least_agreement))
 
 
 def strongest_half(stimuli: Stimuli) -> Images:
@@ -216,12 +215,8 @@ def _strongest_half(images: Images, weights: Floats) -> Images:
 
 
 @numba.njit(cache=True, nogil=True)
-def _agreements(
-    pairs: npt.NDArray[np.int64],
-    images: Images,
-    rows: Floats,
-    columns: Floats,
-) -> npt.NDArray[np.int64]:
+def _agreements(pairs: npt.NDArray[np.int64], stimuli: Arrays) -> npt.NDArray[np.int64]:
+    images, _, rows, columns = stimuli
     counts = np.zeros((2, len(pairs)), np.int64)
     m = images.shape[1]
     for p in range(len(pairs)):
@@ -242,5 +237,5 @@ def peak_agreement(
 
     Returns (shared, agreeing), (p,) each. O(p m).
     """
-    shared, agreeing = _agreements(pairs, stimuli.images, stimuli.rows, stimuli.columns)
+    shared, agreeing = _agreements(pairs, stimuli.arrays)
     return shared, agreeing

@@ -26,6 +26,7 @@ def test_keeps_the_strongest_and_of_equals_the_earliest(values: np.ndarray, k: i
     top = TopK(len(values), k)
     top.update(*_entries(values))
     kept, positions = decode(top.keys)
+    assert kept.shape[1] == min(k, values.shape[1])
     for row in range(len(values)):
         expected = sorted(range(values.shape[1]), key=lambda i: (-values[row, i], i))[:k]
         assert positions[row, : len(expected)].tolist() == expected
@@ -70,15 +71,17 @@ def test_merging_is_associative(values: np.ndarray, k: int, first: int, second: 
 
 def test_negative_activations_outrank_padding():
     top = TopK(1, 3)
-    top.update(encode(torch.tensor([[-5.0]]), torch.tensor([7])), torch.tensor([[2]], dtype=torch.int32))
+    keys = torch.cat([torch.full((1, 2), EMPTY), encode(torch.tensor([[-5.0]]), torch.tensor([7]))], dim=1)
+    top.update(keys, torch.tensor([[0, 0, 2]], dtype=torch.int32))
     values, positions = decode(top.keys)
-    top.merge(TopK(1, 3))
-    assert values[0].tolist() == [-5.0]
-    assert positions[0].tolist() == [7]
+    assert values[0].tolist() == [-5.0, -torch.inf, -torch.inf]
+    assert positions[0].tolist() == [7, -1, -1]
 
 
 def test_a_copy_does_not_follow():
     top = TopK(1, 2)
+    top.update(torch.full((1, 2), EMPTY), torch.zeros((1, 2), dtype=torch.int32))
     copy = top.copy()
     top.update(encode(torch.tensor([[1.0]]), torch.tensor([0])), torch.zeros((1, 1), dtype=torch.int32))
-    assert (copy.keys == EMPTY).all()
+    assert copy.keys.tolist() == [[EMPTY, EMPTY]]
+    assert top.keys[0, 0] != EMPTY
