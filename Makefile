@@ -19,6 +19,7 @@ demo: ## rebuild data/demo from Debian's Tux Paint stamps
 
 bench: ## measure extraction (on NEUROCARTO_SAMPLE_IMAGES) and clustering beside other ways; the results go to docs/performance.md
 	python -m benchmarks.extraction
+	python -m benchmarks.image_counts
 	python -m benchmarks.clustering
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md

@@ -25,7 +25,9 @@ from benchmarks.measuring import PeakMemory, spread, write_section
 from benchmarks.planted_stimuli import Planted, judge, plant
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.settings import RunSettings
+from neurocarto.summarisation.candidates import candidate_pairs, signatures
 from neurocarto.summarisation.clusters import find_clusters
+from neurocarto.summarisation.paper import connected
 
 IMAGES = 1_000_000
 BANDS, ROWS = 32, 4
@@ -34,7 +36,7 @@ LEAST = 0.2
 """Cosine from which the exact peer takes two neurons for alike."""
 EXACT_ROWS = 2000
 """Neurons that the exact peer compares with all; its seconds are extrapolated from them."""
-PEERS_UP_TO = {"loops": 1_000, "datasketch": 10_000, "exact": 100_000}
+PEERS_UP_TO = {"buckets": 1_000_000, "loops": 10_000, "datasketch": 10_000, "exact": 100_000}
 """Neurons up to which a peer is run."""
 
 
@@ -77,6 +79,12 @@ def datasketch(planted: Planted) -> None:
         index.query(own)
 
 
+def buckets(planted: Planted) -> None:
+    """What the first two peers do, as it is done here: hash, join equal bands; no pair is verified."""
+    signature = signatures(planted.stimuli.images, BANDS * ROWS, seed=0)
+    connected(candidate_pairs(signature, ROWS, reach=1), len(signature))
+
+
 def exact(planted: Planted) -> None:
     """Pairs of EXACT_ROWS neurons and all: the product of the sparse matrix of weights, what is above LEAST."""
     present = planted.stimuli.weights > 0
@@ -93,6 +101,7 @@ def measure(sizes: list[int], rounds: int, settings: RunSettings) -> dict[int, d
     results: dict[int, dict[str, Any]] = {}
     small = plant(2000, IMAGES)
     find_clusters(small.stimuli, small.layers, settings)  # compiles
+    buckets(small)
     for size in sizes:
         planted = plant(size, IMAGES)
         found: list[npt.NDArray[np.int32]] = []
@@ -101,7 +110,7 @@ def measure(sizes: list[int], rounds: int, settings: RunSettings) -> dict[int, d
             found.append(find_clusters(own.stimuli, own.layers, settings)[0])
 
         ways: dict[str, Callable[[], None]] = {"ours": ours}
-        peers = {"loops": loops, "datasketch": datasketch, "exact": exact}
+        peers = {"buckets": buckets, "loops": loops, "datasketch": datasketch, "exact": exact}
         ways |= {name: partial(way, planted) for name, way in peers.items() if size <= PEERS_UP_TO[name]}
         times: defaultdict[str, list[float]] = defaultdict(list)
         for _ in range(1 if size > 200_000 else rounds):
@@ -131,17 +140,17 @@ def exponent(results: dict[int, dict[str, Any]], name: str = "processor") -> flo
 
 def table(results: dict[int, dict[str, Any]]) -> str:
     """Return what was measured as a Markdown table, one row for each number of neurons."""
-    heads = ["neurons", "ours (s)", "processor (s)", "memory (MB)", "recall", "precision"]
-    peers = ["loops", "datasketch", "exact"]
-    lines = [f"| {' | '.join([*heads, *(f'{peer} (s)' for peer in peers), *(f'{peer} / ours' for peer in peers)])} |"]
-    lines.append("|" + "---|" * (len(heads) + 2 * len(peers)))
+    heads = ["neurons", "ours (s)", "processor (s)", "memory (MB)", "recall", "precision", "buckets (s)"]
+    peers = {"loops": "buckets", "datasketch": "buckets", "exact": "ours"}
+    heads += [f"{peer} (s)" for peer in peers] + [f"{peer} / {unit}" for peer, unit in peers.items()]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for size, row in results.items():
         cells = [f"{size:,}", *(spread(row[name], ".1f") for name in ("ours", "processor")), spread(row["memory"])]
         cells += [f"{row[name]:.3f}" for name in ("recall", "precision")]
-        cells += [spread(row[peer], ".1f") if peer in row else "" for peer in peers]
-        for peer in peers:
-            ratios = [own / unit for own, unit in zip(row.get(peer, []), row["ours"], strict=False)]
-            cells.append(spread(ratios, ".1f") if ratios else "")
+        cells += [spread(row[peer], ".3g") if peer in row else "" for peer in ("buckets", *peers)]
+        for peer, unit in peers.items():
+            ratios = [own / one for own, one in zip(row.get(peer, []), row.get(unit, []), strict=False)]
+            cells.append(spread(ratios, ".3g") if ratios else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -163,11 +172,12 @@ def main() -> None:
         f"{settings.threads} cores ({platform.machine()}), the machine's load was {load:.1f} before. Median of "
         f"{options.rounds} turns (one of a million neurons), lowest to highest behind.\n\n{table(results)}\n\n"
         f"Processor seconds grow as neurons to the power of {exponent(results):.2f} from 10,000 on. Recall: planted "
-        "pairs in one cluster; precision: clusters that lie within one group. The peers find pairs that share images, "
+        "pairs in one cluster; precision: clusters that lie within one group. The peers find who shares images, "
         f"nothing more: *loops* hash in plain Python ({BANDS} bands of {ROWS} rows, union-find), *datasketch* updates "
-        "image by image, inserts and queries, *exact* multiplies the sparse matrix of weights by its transpose (beyond "
+        "image by image, inserts and queries, *buckets* is the same by our own compiled hashing and joining, which these "
+        "two are compared with; *exact* multiplies the sparse matrix of weights by its transpose (beyond "
         f"{EXACT_ROWS:,} neurons extrapolated from so many of them; more take too much memory). Ours "
-        "verifies places and common axes too and links groups. `make bench` measures this anew."
+        "verifies places and common axes besides and links groups. `make bench` measures this anew."
     )
     print(text)
     write_section("Clustering", text)

@@ -13,7 +13,7 @@ from neurocarto import __version__
 from neurocarto.errors import NeurocartoError, RunError, SettingsError
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
-from neurocarto.settings import RunSettings
+from neurocarto.settings import BATCH_ON_CARDS, RunSettings
 
 if TYPE_CHECKING:
     from neurocarto.engine.local import Engine
@@ -34,6 +34,11 @@ runs in runs/ and in the folders named in NEUROCARTO_RUNS. The same images, sett
 bit for bit on one machine. Interrupted, it goes on where it was when the same command is given again.
 docs/models.md says which networks, weights and layers there are, docs/sources.md which images.
 """
+_DEFAULTS = {
+    "threads": "",  # its help says it
+    "device": "; auto (default): a card if there is one",
+    "batch_size": f" (default: {RunSettings.batch_size}, on a card {BATCH_ON_CARDS})",
+}
 SKIPPED_SHOWN = 5
 MOST_DRAWS = 100_000
 
@@ -93,9 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument(
         "--ray-gpus",
         type=float,
-        default=0,
         metavar="X",
-        help="GPUs that Ray reserves for each worker (default: %(default)s)",
+        help="GPUs that Ray reserves for each worker (default: 1 with --device cuda, else 0)",
     )
     engine.add_argument(
         "--ray-shards",
@@ -108,11 +112,11 @@ def _parser() -> argparse.ArgumentParser:
             f"--{knob.name.replace('_', '-')}",
             type=knob.type,
             default=argparse.SUPPRESS,
-            choices=knob.metadata.get("choices"),
+            choices=("auto",) * (knob.name == "device") + knob.metadata.get("choices", ()) or None,
             metavar=None if "choices" in knob.metadata else "X" if knob.type is float else "N",
-            help=knob.metadata["help"] + ("" if knob.name == "threads" else f" (default: {knob.default})"),
+            help=knob.metadata["help"] + _DEFAULTS.get(knob.name, f" (default: {knob.default})"),
         )
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, device="auto")
 
     score = commands.add_parser(
         "score", help="let a second network judge a run's clusters on images that did not form them"
@@ -187,8 +191,15 @@ def _request(options: argparse.Namespace) -> ModelRequest:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from neurocarto.extraction.devices import best_device
+
     names = {knob.name for knob in fields(RunSettings)}
-    settings = RunSettings(**{name: value for name, value in vars(options).items() if name in names})
+    chosen = {name: value for name, value in vars(options).items() if name in names}
+    if chosen["device"] == "auto":
+        chosen["device"] = best_device()
+    if chosen["device"] != "cpu":
+        chosen.setdefault("batch_size", BATCH_ON_CARDS)
+    settings = RunSettings(**chosen)
     # torch takes seconds to import, and only this command needs it.
     from neurocarto.engine.heap import keep_freed_memory
     from neurocarto.pipeline import run
@@ -196,19 +207,20 @@ def _run(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     cache = None if options.no_cache else options.cache
-    with _engine(options) as engine:
+    with _engine(options, settings) as engine:
         out = run(_request(options), options.images, options.out, settings, Progress(options.quiet), cache, engine)
     _print_skipped(out)
     print(f"{out} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={out} if it lies outside runs/)")
     return 0
 
 
-def _engine(options: argparse.Namespace) -> "AbstractContextManager[Engine | None]":
+def _engine(options: argparse.Namespace, settings: RunSettings) -> "AbstractContextManager[Engine | None]":
     if options.engine == "ray":
         from neurocarto.engine.ray import connected
 
-        return connected(options.ray_address, options.ray_gpus, options.ray_shards)
-    if options.ray_address or options.ray_gpus or options.ray_shards:
+        gpus = float(settings.device == "cuda") if options.ray_gpus is None else options.ray_gpus
+        return connected(options.ray_address, gpus, options.ray_shards)
+    if options.ray_address or options.ray_gpus is not None or options.ray_shards:
         raise SettingsError("--ray-address, --ray-gpus and --ray-shards need --engine ray")
     return nullcontext()
 

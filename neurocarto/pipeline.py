@@ -136,6 +136,13 @@ class _Work:
         return load_model(self.request, self.settings.seed) if isinstance(self.request, ModelRequest) else self.request
 
     @cached_property
+    def placed(self) -> "Model":
+        """The network on the device of the run, or the first of its graphics cards."""
+        from neurocarto.extraction.devices import devices_of
+
+        return self.network.on(devices_of(self.settings.device)[0])
+
+    @cached_property
     def model(self) -> Parts:
         """What is to be known of the network without loading it: model, categories, layers."""
 
@@ -202,7 +209,7 @@ class _Work:
         def compute(settings: RunSettings, advance: Advance) -> Parts:
             from neurocarto.extraction.patches import measure_boxes
 
-            layers = measure_boxes(self.network, self.extraction, self.images, settings, advance)
+            layers = measure_boxes(self.placed, self.extraction, self.images, settings, advance)
             return {"layers": [asdict(layer) for layer in layers]}
 
         parts = self.stage("boxes", compute, len(self.hooked), "layer")
@@ -223,7 +230,7 @@ class _Work:
             from neurocarto.extraction.offsets import measure_offsets
 
             lineage = Lineage.from_json(self.lineage)
-            return {"offsets": measure_offsets(self.network, self.extraction, lineage, self.images, settings, advance)}
+            return {"offsets": measure_offsets(self.placed, self.extraction, lineage, self.images, settings, advance)}
 
         offsets: npt.NDArray[np.float32] = self.stage("offsets", compute, len(self.hooked), "layer")["offsets"]
         return offsets
@@ -267,7 +274,7 @@ class _Work:
         if settings.clustering == "paper":
             from neurocarto.summarisation.paper import find_paper_clusters
 
-            return find_paper_clusters(self.network, self.images, extraction, settings, advance)
+            return find_paper_clusters(self.placed, self.images, extraction, settings, advance)
         from neurocarto.summarisation.clusters import find_clusters
 
         if extraction is self._reaching:
@@ -391,7 +398,7 @@ class _Work:
             from neurocarto.summarisation import influence
 
             found = influence.measure_influence(
-                self.network,
+                self.placed,
                 self.images,
                 self.extraction,
                 Lineage.from_json(self.lineage),
@@ -401,6 +408,7 @@ class _Work:
                 self.importance["scores"],
                 settings,
                 advance,
+                self.progress.say,
             )
             return vars(found)
 

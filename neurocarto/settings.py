@@ -37,6 +37,8 @@ class RunSettings:
         default_factory=available_threads,
         metadata={"low": 1, "high": 1024, "help": "CPU threads of the forward pass (default: all cores)"},
     )
+    device: str = _choice(("cpu", "cuda", "mps"), "what the network runs on; cuda means all cards of this machine")
+    precision: str = _choice(("full", "mixed"), "mixed: half precision where torch's autocast holds it to be enough")
 
     # What the pass keeps of every neuron. Bytes per neuron: 12 x top_k x (2 + 5 snapshots) + 2 x profile_images
     # + 8 x classes, whether labels or predictions.
@@ -100,6 +102,9 @@ def _check(name: str, value: Any, allowed: Mapping[str, Any], whole: bool) -> No
     if not allowed["low"] <= value <= allowed["high"]:
         raise SettingsError(f"{name} is {value}; it must be between {allowed['low']} and {allowed['high']}")
 
+
+BATCH_ON_CARDS = 128
+"""What the command line makes of batch_size, unless told otherwise, where the network runs on a graphics card."""
 
 SNAPSHOT_FRACTIONS = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Shares of the images after which the map is drawn."""

@@ -31,6 +31,9 @@ PACKAGES = (
 EVERYWHERE = ("seed", "threads")
 """Settings of every stage; products of matrices depend on the number of threads."""
 
+LATER = {"device": "cpu", "precision": "full"}
+"""Settings that came later, and the values that stand for how it was before: these leave the keys as they were."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -49,16 +52,17 @@ STAGES = {
     "model": Stage(1),
     "lineage": Stage(1, after=("model",)),
     "extraction": Stage(
-        4, ("batch_size", "shard_size", "top_k", "profile_images", "min_class_images"), after=("model",)
+        4, ("device", "precision", "batch_size", "shard_size", "top_k", "profile_images", "min_class_images"),
+        after=("model",),
     ),
-    "boxes": Stage(2, ("batch_size", "box_share"), after=("extraction",)),
-    "offsets": Stage(3, ("batch_size",), after=("lineage", "extraction")),
+    "boxes": Stage(2, ("device", "batch_size", "box_share"), after=("extraction",)),
+    "offsets": Stage(3, ("device", "batch_size"), after=("lineage", "extraction")),
     "examples": Stage(1, ("examples",), after=("boxes", "offsets")),
     "clusters": Stage(
         4,
         (
             "clustering", "stimuli_share", "permutations", "band_rows", "cluster_share", "axes", "place_width",
-            "min_agreement", "min_similarity", "min_cluster_size", "batch_size",
+            "min_agreement", "min_similarity", "min_cluster_size", "device", "batch_size",
         ),
         after=("extraction",),
     ),
@@ -70,8 +74,8 @@ STAGES = {
     "confusions": Stage(1, ("label_permutations",), after=("importance",)),
     "labels": Stage(1, after=("extraction", "clusters")),
     "influence": Stage(
-        3,
-        ("batch_size", "false_discovery_rate", "influence", "influence_images", "influence_clusters"),
+        4,
+        ("device", "batch_size", "false_discovery_rate", "influence", "influence_images", "influence_clusters"),
         after=("lineage", "importance"),
     ),
     "quality": Stage(
@@ -91,7 +95,9 @@ def stage_keys(source: Mapping[str, Any], settings: RunSettings) -> dict[str, st
         content = {
             "stage": name,
             "version": stage.version,
-            "settings": vars(settings_of(name, settings)),
+            "settings": {
+                knob: value for knob, value in vars(settings_of(name, settings)).items() if LATER.get(knob) != value
+            },
             "after": [keys[before] for before in stage.after] or base,
         }
         keys[name] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -4,9 +4,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import pairwise
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import cycle, pairwise
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from neurocarto.engine.heap import give_back
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.activity import Activity, clamp_bounds, run_batch, signed_neurons
 from neurocarto.extraction.decoding import shown
+from neurocarto.extraction.devices import devices_of
 from neurocarto.extraction.images import MIN_IMAGES, ImageSet
 from neurocarto.extraction.inference import for_inference
 from neurocarto.extraction.models import Model
@@ -71,23 +72,35 @@ class Pass:
     layers: Sequence[Layer]
     settings: RunSettings
     key: str = ""
+    _models: dict[str, Model] = field(default_factory=dict, init=False)
+    """The network on each device that it has been moved to."""
 
-    def run(self, shard: Shard, advance: Advance) -> Activity:
-        """Run one shard, on as many threads as the settings say: its bytes depend on them."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pass, (self.model, self.layers, self.settings, self.key)  # another machine moves it itself
+
+    def run(self, shard: Shard, advance: Advance, device: str = "") -> Activity:
+        """Run one shard, on as many threads as the settings say: its bytes depend on them.
+
+        device: one of those that the settings mean, their first when none is given. What is made is the processor's.
+        """
         torch.set_num_threads(self.settings.threads)
-        made = Activity(self.layers, self.settings.top_k)
+        device = device or devices_of(self.settings.device)[0]
+        model = self._models.setdefault(device, self.model.on(device))
+        # Sums in double precision, which Apple's cards do not have.
+        kept_on = "cpu" if device == "mps" else device
+        made = Activity(self.layers, self.settings.top_k, kept_on)
         with torch.inference_mode(), ThreadPoolExecutor(self.settings.threads) as pool:
             for batch in self._batches(shard, pool):
                 usable = dict(_usable(batch, shard.start, made))
                 if usable:
                     pixels, sizes = zip(*usable.values(), strict=True)
-                    inputs = self.model.preprocessing.normalise(np.stack(pixels))
-                    positions = [shard.start + index for index in usable]
-                    result = run_batch(self.model, self.layers, inputs, torch.tensor(positions))
+                    inputs = model.preprocessing.normalise(np.stack(pixels), model.device)
+                    positions = torch.tensor([shard.start + index for index in usable])
+                    result = run_batch(model, self.layers, inputs, positions, self.settings.precision)
                     labels = [shard.images.labels[index] for index in usable]
-                    made.update(result, sizes, labels, self.model.categories, shard.sampled)
+                    made.update(result.to(kept_on), sizes, labels, model.categories, shard.sampled)
                 advance(len(batch))
-        return made
+        return made if kept_on == "cpu" else Activity.from_parts(self.layers, made.parts())
 
     def _batches(self, shard: Shard, pool: ThreadPoolExecutor) -> Iterator[_Loading]:
         """Batches of images on their way, a few ahead of the one that is asked for."""
@@ -121,9 +134,28 @@ Engine = Callable[[Pass, Iterator[Shard], Advance], Generator[Activity]]
 
 
 def in_turn(work: Pass, shards: Iterator[Shard], advance: Advance) -> Generator[Activity]:
-    """Run shards in this process, one after the other."""
-    for shard in shards:
-        yield work.run(shard, advance)
+    """Run shards in this process: one after the other, or of several graphics cards one on each at a time."""
+    devices = devices_of(work.settings.device)
+    if len(devices) == 1:
+        for shard in shards:
+            yield work.run(shard, advance)
+        return
+    with ExitStack() as stack:
+        cards = [stack.enter_context(ThreadPoolExecutor(1)) for _ in devices]
+        under_way: deque[tuple[int, Future[Activity]]] = deque()
+        for shard, card, device in zip(shards, cycle(cards), cycle(devices), strict=False):
+            under_way.append((len(shard.images), card.submit(work.run, shard, lambda _: None, device)))
+            if len(under_way) == len(devices):
+                yield _finished(under_way, advance)
+        while under_way:
+            yield _finished(under_way, advance)
+
+
+def _finished(under_way: deque[tuple[int, Future[Activity]]], advance: Advance) -> Activity:
+    count, running = under_way.popleft()
+    made = running.result()
+    advance(count)
+    return made
 
 
 def extract(

@@ -23,11 +23,12 @@ _ELSE = 40_000_000
 def expected_peak(model: Model, layers: Sequence[Layer], images: int, labels: int, settings: RunSettings) -> int:
     """Estimate the peak of this process's memory (resident set) during extraction, in bytes.
 
-    What the process holds now and two forward passes add to it is measured; what the stream will hold follows from
-    neurons, top_k, classes and sampled images, and hardly from the number of images. labels: how many there are.
+    What the process holds now, and what two forward passes add where they are the processor's, is measured; what the
+    stream will hold follows from neurons, top_k, classes and sampled images, and hardly from the number of images.
+    labels: how many there are.
     """
     with torch.inference_mode():
-        for _ in range(2):
+        for _ in range(2 if settings.device == "cpu" else 0):
             model.logits(model.blank(settings.batch_size))
     return resident_bytes() + _growth(model, layers, images, labels, settings)
 

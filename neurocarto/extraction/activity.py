@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
@@ -45,25 +46,44 @@ class Batch:
     cells: Tensor
     logits: Tensor
 
+    def to(self, device: str) -> "Batch":
+        """Return the same on a device."""
+        return Batch(*(tensor.to(device) for tensor in (self.positions, self.peaks, self.cells, self.logits)))
 
-def run_batch(model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor) -> Batch:
+
+def run_batch(
+    model: Model, layers: Sequence[Layer], inputs: Tensor, positions: Tensor, precision: str = "full"
+) -> Batch:
     """Run the network on inputs (B, channels, H, W) and read every layer's spatial maxima and their places.
 
-    ModelError when a layer's output is not a number.
+    All on the device of the network; precision: as of RunSettings. ModelError when a layer's output is not a number, or
+    the device's memory does not suffice.
     """
     slices = layer_slices(layers)
     count = sum(layer.channels for layer in layers)
-    peaks = torch.empty((len(inputs), count))
-    cells = torch.empty((len(inputs), count), dtype=torch.int32)
+    peaks = torch.empty((len(inputs), count), device=inputs.device)
+    cells = torch.empty((len(inputs), count), dtype=torch.int32, device=inputs.device)
 
     def read(name: str, output: Tensor) -> None:
         peaks[:, slices[name]], cells[:, slices[name]] = spatial_peaks(output)
 
-    with layer_outputs(model.module, layers, read):
-        logits = model.logits(inputs)
+    try:
+        with layer_outputs(model.module, layers, read), autocast(inputs.device.type, precision):
+            logits = model.logits(inputs).float()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{inputs.device} has too little memory for batches of {len(inputs)} images; choose a smaller batch_size"
+        ) from error
     if not torch.isfinite(peaks).all():
-        raise ModelError(f"{model.name} gives activations that are not finite numbers; check its weights")
-    return Batch(positions, peaks, cells, logits)
+        hint = ", or choose precision=full" if precision == "mixed" else ""
+        raise ModelError(f"{model.name} gives activations that are not finite numbers; check its weights{hint}")
+    return Batch(positions.to(inputs.device), peaks, cells, logits)
+
+
+def autocast(kind: str, precision: str) -> AbstractContextManager[object]:
+    """Let a kind of device compute in a precision, as of RunSettings."""
+    half = torch.bfloat16 if kind == "cpu" else torch.float16  # the one that is fast there
+    return torch.autocast(kind, half) if precision == "mixed" else nullcontext()
 
 
 class Activity:
@@ -76,24 +96,26 @@ class Activity:
 
     halves: the strongest images of each half, of unsigned neurons only those that are active; total, active (N,):
     sums over images, of activations and of those above zero; class_sums: per (kind, class); profile: activations (N,)
-    float16 per sampled position; predictions, skipped: per position.
+    float16 per sampled position; predictions, skipped: per position. device: where it is kept, as batches have to be.
     """
 
-    def __init__(self, layers: Sequence[Layer], k: int) -> None:
+    def __init__(self, layers: Sequence[Layer], k: int, device: torch.device | str = "cpu") -> None:
         self.layers = tuple(layers)
         self.count = sum(layer.channels for layer in layers)
-        self.halves = (TopK(self.count, k), TopK(self.count, k))
-        self.total = torch.zeros(self.count, dtype=torch.float64)
-        self.active = torch.zeros(self.count, dtype=torch.int64)
-        zeros = partial(torch.zeros, self.count, dtype=torch.float64)  # no way back to self: a cycle would live on
+        self.halves = (TopK(self.count, k, device), TopK(self.count, k, device))
+        self.total = torch.zeros(self.count, dtype=torch.float64, device=device)
+        self.active = torch.zeros(self.count, dtype=torch.int64, device=device)
+        # No way back to self: a cycle would live on.
+        zeros = partial(torch.zeros, self.count, dtype=torch.float64, device=device)
         self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(zeros)
         self.profile: dict[int, Tensor] = {}
         self.predictions: dict[int, Prediction] = {}
         self.skipped: dict[int, str] = {}
         self._pending: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
-        self._low, self._high = clamp_bounds(layers)
+        low, high = clamp_bounds(layers)
         # Signed neurons' rest is known only at the end: until then their strongest are kept, whatever they are.
-        self._floor = self._low.clamp(min=0).masked_fill(signed_neurons(layers), -torch.inf)
+        floor = low.clamp(min=0).masked_fill(signed_neurons(layers), -torch.inf)
+        self._low, self._high, self._floor = low.to(device), high.to(device), floor.to(device)
 
     def update(
         self,
@@ -117,16 +139,16 @@ class Activity:
                 self._flush(half)
         self.total += activations.sum(0, dtype=torch.float64)
         self.active += (activations > 0).sum(0)
-        confidences, outputs = batch.logits.softmax(1).max(1)
+        confidences, outputs = (found.tolist() for found in batch.logits.softmax(1).max(1))
         for row, position in enumerate(batch.positions.tolist()):
-            output = int(outputs[row])
-            self.predictions[position] = Prediction(output, float(confidences[row]), *sizes[row])
+            output = outputs[row]
+            self.predictions[position] = Prediction(output, confidences[row], *sizes[row])
             self.class_sums["prediction", categories[output]] += activations[row]
             label = labels[row]
             if label is not None:
                 self.class_sums["label", label] += activations[row]
             if position in sampled:
-                self.profile[position] = activations[row].clamp(-LARGEST, LARGEST).to(torch.float16)
+                self.profile[position] = activations[row].clamp(-LARGEST, LARGEST).to("cpu", torch.float16)
 
     def merge(self, other: "Activity") -> None:
         """Take in another stream of the same network over other images."""
@@ -157,20 +179,20 @@ class Activity:
             pending.clear()
 
     def parts(self) -> dict[str, Any]:
-        """Return everything as arrays and JSON; from_parts makes an equal stream of them."""
+        """Return everything as arrays and JSON; from_parts makes an equal stream of them, kept by the processor."""
         for half in range(2):
             self._flush(half)
         profile, predictions = sorted(self.profile), sorted(self.predictions)
         return {
-            **{f"keys{half}": top.keys.numpy() for half, top in enumerate(self.halves)},
-            **{f"cells{half}": top.cells.numpy() for half, top in enumerate(self.halves)},
+            **{f"keys{half}": top.keys.cpu().numpy() for half, top in enumerate(self.halves)},
+            **{f"cells{half}": top.cells.cpu().numpy() for half, top in enumerate(self.halves)},
             "k": self.halves[0].k,
-            "total": self.total.numpy(),
-            "active": self.active.numpy(),
+            "total": self.total.cpu().numpy(),
+            "active": self.active.cpu().numpy(),
             "classes": [list(key) for key in self.class_sums],
-            "class_sums": _stack([*self.class_sums.values()], self.total).numpy(),
+            "class_sums": _stack([*self.class_sums.values()], self.total).cpu().numpy(),
             "profile_positions": profile,
-            "profile": _stack([self.profile[position] for position in profile], self.total.half()).numpy(),
+            "profile": _stack([self.profile[position] for position in profile], self.total.cpu().half()).numpy(),
             "predictions": [[position, *astuple(self.predictions[position])] for position in predictions],
             "skipped": [[position, reason] for position, reason in sorted(self.skipped.items())],
         }

@@ -24,7 +24,8 @@ def for_inference(model: Model, layers: Sequence[Layer]) -> Model:
     are shared with the given network, which stays as it is. What makes outputs on noise differ by more than TOLERANCE,
     or fails, is left away. Only in evaluation mode. Time: a few passes over two images.
     """
-    inputs = torch.randn(model.blank(2).shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(model.blank(2).shape, generator=torch.Generator().manual_seed(0))
+    inputs = noise.to(model.device)
     for in_place in (True, False):
         try:
             twin = _twin(model, inputs, {layer.name for layer in layers}, in_place)

@@ -44,7 +44,7 @@ def find_lineage(model: Model, layers: Sequence[Layer]) -> Lineage:
     Layers that do not run are left out. Time and memory: one forward and backward pass on one image, and a walk through
     the graph of operations for each layer.
     """
-    noise = torch.randn(model.blank().shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(model.blank().shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     leaves: dict[str, Tensor] = {}
     ancestors: dict[str, set[str]] = {}
     parents: dict[str, tuple[str, ...]] = {}
@@ -136,6 +136,7 @@ def _idle(output: Tensor, leaves: Mapping[str, Tensor]) -> set[str]:
     """Those leaves that change nothing, as the last patch tokens behind which only the class token is read."""
     if not leaves:
         return set()
-    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))  # a plain sum may be constant
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(output.shape, generator=generator).to(output.device)  # a plain sum may be constant
     gradients = torch.autograd.grad((output * weights).sum(), [*leaves.values()], retain_graph=True)
     return {name for name, gradient in zip(leaves, gradients, strict=True) if not gradient.any()}

@@ -1,5 +1,6 @@
 """The networks that can be studied: architecture, weights, preprocessing, output names, layers to hook."""
 
+import copy
 import difflib
 import importlib
 import json
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,14 +62,30 @@ class Model:
             "preprocessing": asdict(self.preprocessing),
         }
 
+    @cached_property
+    def device(self) -> torch.device:
+        """What the network runs on."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def on(self, device: str) -> "Model":
+        """Return the network on a device: itself where it is there, else a copy. ModelError when it cannot be had."""
+        if self.device == torch.device(device):
+            return self
+        try:
+            return replace(self, module=copy.deepcopy(self.module).to(device))
+        except Exception as error:  # a network's own code may do anything
+            raise ModelError(f"{self.name!r} cannot be moved to {device}: {_told(error)}; choose device=cpu") from error
+
     def inputs(self, images: Sequence[Image.Image]) -> Tensor:
         """Return images as the network's input (B, channels, size, size)."""
-        return self.preprocessing.normalise(np.stack([self.preprocessing.pixels(image) for image in images]))
+        pixels = np.stack([self.preprocessing.pixels(image) for image in images])
+        return self.preprocessing.normalise(pixels, self.device)
 
     def blank(self, count: int = 1) -> Tensor:
         """Return an input of zeros."""
         size = self.preprocessing.size
-        return torch.zeros(count, self.preprocessing.channels, size, size)
+        return torch.zeros((count, self.preprocessing.channels, size, size), device=self.device)
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Run the network; returns its outputs (B, outputs). ModelError when it gives something else."""

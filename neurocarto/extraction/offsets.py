@@ -147,28 +147,29 @@ def _looks(
 
     output (B, C, H, W); sources (B, C', H', W') each; size (height, width) of the input.
     """
-    peaks = output.detach().flatten(2).argmax(2)  # (B, C)
+    peaks = output.detach().flatten(2).argmax(2).cpu()  # (B, C)
     for turn in range(max(map(len, looked_at))):
-        rows = [row for row, channels in enumerate(looked_at) if turn < len(channels)]
-        channels = [int(looked_at[row][turn]) for row in rows]
+        rows = torch.tensor([row for row, channels in enumerate(looked_at) if turn < len(channels)])
+        channels = torch.tensor([looked_at[row][turn] for row in rows])
         place = peaks[rows, channels]
         values = output.flatten(2)[rows, channels, place]
         gradients = torch.autograd.grad(values.sum(), sources, retain_graph=True)
         # What speaks for the neurons, (R, C', H', W') for each source.
         masses = [(g * s.detach()).clamp(min=0)[rows] for g, s in zip(gradients, sources, strict=True)]
-        shares = torch.cat([mass.sum((2, 3)) for mass in masses], dim=1)
+        shares = torch.cat([mass.sum((2, 3)) for mass in masses], dim=1).cpu()
         total = shares.sum(1, keepdim=True)
-        middle = torch.stack([_moment(mass, size) for mass in masses]).sum(0)
+        middle = torch.stack([_moment(mass, size) for mass in masses]).sum(0).cpu()
         cells = torch.stack([place // output.shape[3], place % output.shape[3]], dim=1)
         peak = (cells + 0.5) * (torch.tensor(size) / torch.tensor(output.shape[2:]))
         least = total.clamp(min=1e-30)
         shift = torch.where(total > 0, middle / least - peak, 0.0)
-        yield _Looks(np.array(channels), shift.numpy(), (shares / least).numpy())
+        yield _Looks(channels.numpy(), shift.numpy(), (shares / least).numpy())
 
 
 def _moment(mass: Tensor, size: Sequence[int]) -> Tensor:
     """Sum of mass (R, C', H', W') × place (y, x) in input pixels, (R, 2)."""
-    places = [(torch.arange(n) + 0.5) * (side / n) for n, side in zip(mass.shape[2:], size, strict=True)]
+    cells = (torch.arange(n, device=mass.device) for n in mass.shape[2:])
+    places = [(cell + 0.5) * (side / len(cell)) for cell, side in zip(cells, size, strict=True)]
     return torch.stack([mass.sum((1, 3)) @ places[0], mass.sum((1, 2)) @ places[1]], dim=1)
 
 

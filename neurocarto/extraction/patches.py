@@ -74,7 +74,7 @@ def _gradient_mass(
     columns = torch.from_numpy((top.columns[neurons, 0] * layer.map_width).astype(np.int64))
     peaks = output[torch.arange(len(neurons)), torch.from_numpy(channels), rows, columns]
     (gradient,) = torch.autograd.grad(peaks.sum(), inputs)
-    return _radial_mass(gradient.abs().sum(1), top.rows[neurons, 0], top.columns[neurons, 0])
+    return _radial_mass(gradient.abs().sum(1).cpu(), top.rows[neurons, 0], top.columns[neurons, 0])
 
 
 def _radial_mass(

@@ -14,8 +14,11 @@ def spatial_peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     channels do not lie next to each other.
     """
     if maps.device.type != "cpu":
-        values, cells = maps.flatten(2).max(2)
-        return values.float(), cells.to(torch.int32)
+        flat = maps.flatten(2).float()
+        values = flat.amax(2)
+        places = torch.arange(flat.shape[2], dtype=torch.int32, device=maps.device)
+        # Of equal maxima the first: what argmax names on a graphics card may be another one every time.
+        return values, torch.where(flat == values[..., None], places, flat.shape[2] - 1).amin(2)
     cellwise = maps.float().permute(0, 2, 3, 1).flatten(1, 2).contiguous()
     values = torch.empty((len(maps), maps.shape[1]))
     cells = torch.empty(values.shape, dtype=torch.int32)

@@ -14,7 +14,7 @@ from PIL import Image
 from neurocarto.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 LARGEST_SIDE = 4096
 """Pixels; what is larger is a slip of the keyboard, and would not fit into memory."""
@@ -70,13 +70,16 @@ class Preprocessing:
         seen = np.array(resized.crop((left, top, left + self.size, top + self.size)))
         return seen.reshape(self.size, self.size, self.channels)
 
-    def normalise(self, pixels: npt.NDArray[np.uint8]) -> "Tensor":
-        """Turn pixels (B, size, size, channels) into the network's input (B, channels, size, size), channels last."""
+    def normalise(self, pixels: npt.NDArray[np.uint8], device: "device | str" = "cpu") -> "Tensor":
+        """Turn pixels (B, size, size, channels) into the network's input (B, channels, size, size), channels last.
+
+        device: where it is computed, and stays.
+        """
         import torch  # not at the top: a run that is cached is served without it
 
         # One row of pixels at a time: loops over three channels cost ten times as much.
-        mean, std = (torch.tensor(value).repeat(pixels.shape[2]) for value in (self.mean, self.std))
-        scaled = torch.from_numpy(pixels).flatten(2).to(torch.float32).div_(255).sub_(mean).div_(std)
+        mean, std = (torch.tensor(value).repeat(pixels.shape[2]).to(device) for value in (self.mean, self.std))
+        scaled = torch.from_numpy(pixels).to(device).flatten(2).to(torch.float32).div_(255).sub_(mean).div_(std)
         return scaled.view(pixels.shape).permute(0, 3, 1, 2)  # (B, C, H, W), channels-last in memory
 
     def to_original(

@@ -13,6 +13,27 @@ from neurocarto.extraction.models import Model
 from neurocarto.records import Layer
 
 
+class _Kept:
+    """What a module gave once.
+
+    It is given as a copy, until a run as far as the present one has shown that nothing writes into it: then as it is.
+    """
+
+    def __init__(self, module: nn.Module, output: Tensor) -> None:
+        self.module, self._output = module, output
+        self._unwritten: set[str] = set()
+        self._given: Tensor = output
+
+    def give(self, until: str) -> Tensor:
+        self._given = self._output if until in self._unwritten else self._output.clone()
+        return self._given
+
+    def take_back(self, until: str) -> None:
+        if self._given._version == 0:  # counts what is done in place, to views of it too
+            self._unwritten.add(until)
+        self._given = self._output
+
+
 class Replay:
     """A network on one batch, which can be run again from a layer on.
 
@@ -23,11 +44,11 @@ class Replay:
 
     def __init__(self, model: Model, batch: Tensor) -> None:
         self._model, self._batch = model, batch
-        self._kept: list[tuple[nn.Module, Tensor]] = []  # in the order in which they came to an end
+        self._kept: list[_Kept] = []  # in the order in which they came to an end
 
     def advance(self, layer: str) -> None:
         """Go on to a layer that runs behind the present one: from now on, runs begin behind it."""
-        kept: list[tuple[nn.Module, Tensor]] = []
+        kept: list[_Kept] = []
         begins: list[int] = []
         last = submodule(self._model.module, layer)
 
@@ -37,7 +58,7 @@ class Replay:
         def end(module: nn.Module, _inputs: object, output: object) -> None:
             begun = begins.pop()
             if isinstance(output, Tensor):  # of anything else, only what is inside is kept
-                kept[begun:] = [(module, output.clone())]  # a copy: what comes behind may work in place
+                kept[begun:] = [_Kept(module, output.clone())]  # a copy: what comes behind may work in place
             if module is last:
                 raise LastLayerReached
 
@@ -45,7 +66,7 @@ class Replay:
         handles = [module.register_forward_pre_hook(begin) for module in modules]
         handles += [module.register_forward_hook(end) for module in modules]
         try:
-            with torch.inference_mode(), self._served(), suppress(LastLayerReached):
+            with torch.no_grad(), self._served(layer), suppress(LastLayerReached):
                 self._model.logits(self._batch)
         finally:
             for handle in handles:
@@ -67,8 +88,8 @@ class Replay:
 
         logits = None
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            left = stack.enter_context(self._served())
+            stack.enter_context(torch.no_grad())
+            left = stack.enter_context(self._served(until))
             stack.enter_context(layer_outputs(self._model.module, layers, visit))
             stack.enter_context(suppress(LastLayerReached))
             logits = self._model.logits(self._batch)
@@ -80,27 +101,32 @@ class Replay:
         return logits
 
     @contextmanager
-    def _served(self) -> Iterator[Callable[[], int]]:
-        """Let the modules give what they gave before, each call in its turn; yields how many are left to come."""
+    def _served(self, until: str) -> Iterator[Callable[[], int]]:
+        """Let the modules give what they gave before, each call in its turn; yields how many are left to come.
+
+        until: the layer behind which nothing is run.
+        """
         turn = 0
 
         def serve(module: nn.Module, forward: Callable[..., object]) -> Callable[..., object]:
             def served(*args: Any, **kwargs: Any) -> object:
                 nonlocal turn
-                if turn < len(self._kept) and self._kept[turn][0] is module:
+                if turn < len(self._kept) and self._kept[turn].module is module:
                     turn += 1
-                    return self._kept[turn - 1][1].clone()
+                    return self._kept[turn - 1].give(until)
                 return forward(*args, **kwargs)
 
             return served
 
-        modules = {id(module): module for module, _ in self._kept}.values()
+        modules = {id(each.module): each.module for each in self._kept}.values()
         own = [(module, vars(module).get("forward")) for module in modules]
         try:
             for module in modules:
                 vars(module)["forward"] = serve(module, module.forward)
             yield lambda: len(self._kept) - turn
         finally:
+            for each in self._kept[:turn]:
+                each.take_back(until)
             for module, forward in own:
                 if forward is None:
                     vars(module).pop("forward", None)

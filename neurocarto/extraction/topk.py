@@ -36,10 +36,10 @@ class TopK:
     Memory: 12 bytes × rows × m.
     """
 
-    def __init__(self, rows: int, k: int) -> None:
+    def __init__(self, rows: int, k: int, device: torch.device | str = "cpu") -> None:
         self.k = k
-        self.keys = torch.empty((rows, 0), dtype=torch.int64)
-        self.cells = torch.empty((rows, 0), dtype=torch.int32)
+        self.keys = torch.empty((rows, 0), dtype=torch.int64, device=device)
+        self.cells = torch.empty((rows, 0), dtype=torch.int32, device=device)
 
     def update(self, keys: Tensor, cells: Tensor) -> None:
         """Take in new entries: keys and cells (rows, m). A position may come only once per row."""

@@ -6,8 +6,9 @@ source inhibits. The effect of a cluster is the same share of the class's own ou
 summarisation/strengths.py. Both are found by interventions, or weights are estimated from gradients alone.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from scipy.stats import spearmanr
 
 from neurocarto.extraction.images import ImageSet
+from neurocarto.extraction.inference import for_inference
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
 from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, Extraction, FloatArray, Layer, important, layer_slices
@@ -70,13 +72,15 @@ def measure_influence(
     importance: pd.DataFrame,
     settings: RunSettings,
     advance: Callable[[int], object],
+    say: Callable[[str], object] = lambda _: None,
 ) -> Influence:
     """Measure the influence between clusters of successive layers (lineage), for each class and all images.
 
     Per class, edges join its most important clusters (all images: those most important for any class),
     on a seeded sample of its images; clusters of the layers that the network's output builds on directly
     also have edges to the class's own outputs (target -1) where it has any. Intervals are the central
-    95 % of bootstrap resamples of the images. advance is called once per class.
+    95 % of bootstrap resamples of the images. advance is called once per class; say, before the first,
+    with what the interventions will take, judged by the work behind each layer and how long the mean maps took.
 
     Time and memory: see Interventions.drops and estimate_drops.
     """
@@ -84,13 +88,23 @@ def measure_influence(
     studies = _studies(model, extraction, cluster, clusters, classes, importance, settings)
     sampled = np.unique(np.concatenate([study.images for study in studies]))
     pictures = Pictures(model, images, images.indices(extraction.images["path"]), settings.batch_size)
-    strengths = Strengths(model, extraction.layers, extraction.reach, pictures)
+    # Interventions take passes without gradients, and many: on the network made faster for these.
+    faster = for_inference(model, extraction.layers)
+    strengths = Strengths(faster, extraction.layers, extraction.reach, replace(pictures, model=faster))
+    begin = time.perf_counter()
     strengths.learn_means(sampled)
-    interventions = Interventions(strengths, lineage)
+    per_image = (time.perf_counter() - begin) / len(sampled)
+    interventions, plain = Interventions(strengths, lineage), strengths.of(model)
+    if settings.influence == "intervention":
+        runs = sum(map(interventions.cost, studies))
+        say(
+            f"influence: interventions as much work as {runs:,.0f} images through the network, about "
+            f"{runs * per_image / 60:.1f} minutes; fewer --influence-images, or --influence gradient, take less"
+        )
     edges, effects = [], []
     for i, study in enumerate(studies):
         if settings.influence == "gradient":
-            drops = estimate_drops(strengths, lineage, study)
+            drops = estimate_drops(plain, lineage, study)
         else:
             drops = interventions.drops(study, np.random.default_rng([settings.seed, i]))
         edges.append(edge_table(study.name, drops, settings.seed))
@@ -103,30 +117,41 @@ def measure_influence(
         effects=pd.concat(effects, ignore_index=True),
         method=settings.influence,
         note=f"{NOTES[settings.influence]}; {_MEASURE}",
-        agreement=_agreement(found, strengths, lineage, compared, settings.seed),
+        agreement=_agreement(found, plain, lineage, compared, settings.seed),
     )
 
 
 def edge_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:
     """Return the edges (class, source, target, weight, low, high) of what was lost on a class's images."""
-    rows = []
-    for (source, target), drop in drops.edges.items():
-        bounds = share(drop, drops.strengths[target], seed)
-        if bounds is not None:
-            rows.append((name, source, target, *bounds))
+    found = shares([*drops.edges.values()], [drops.strengths[target] for _, target in drops.edges], seed)
+    rows = [(name, *edge, *bounds) for edge, bounds in zip(drops.edges, found, strict=True) if bounds is not None]
     return _table(rows, {"class": str, "source": int, "target": int} | dict.fromkeys(_EDGE, float))
 
 
 def share(drop: Sequence[float], strength: Sequence[float], seed: int) -> tuple[float, float, float] | None:
     """Total drop ÷ total strength over images, with its bootstrap interval; None without strength."""
-    lost, whole = np.asarray(drop), np.asarray(strength)
-    if whole.sum() <= 1e-9:
-        return None
-    draws = np.random.default_rng(seed).multinomial(len(lost), np.full(len(lost), 1 / len(lost)), _RESAMPLES)
-    totals = draws @ whole
-    ratios = (draws @ lost)[totals > 0] / totals[totals > 0]
-    low, high = np.percentile(ratios, _INTERVAL)
-    return float(lost.sum() / whole.sum()), float(low), float(high)
+    return shares([drop], [strength], seed)[0]
+
+
+def shares(
+    drops: Sequence[Sequence[float]], strengths: Sequence[Sequence[float]], seed: int
+) -> list[tuple[float, float, float] | None]:
+    """Return the same of many: drops and strengths of each on the same number of images."""
+    if not drops:
+        return []
+    lost, whole = np.array(drops), np.array(strengths)
+    count = lost.shape[1]
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    totals = whole @ draws.T
+    ratios = np.divide(lost @ draws.T, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+    bounds = np.percentile(ratios, _INTERVAL, axis=1).T
+    for row in np.flatnonzero(np.isnan(ratios).any(1) & (whole.sum(1) > 1e-9)):  # a draw without strength says nothing
+        bounds[row] = np.nanpercentile(ratios[row], _INTERVAL)
+    found = zip((lost.sum(1) / np.maximum(whole.sum(1), 1e-9)).tolist(), bounds.tolist(), strict=True)
+    return [
+        (weight, *ends) if strength > 1e-9 else None
+        for (weight, ends), strength in zip(found, whole.sum(1), strict=True)
+    ]
 
 
 def _effect_table(name: str, drops: Drops, seed: int) -> pd.DataFrame:

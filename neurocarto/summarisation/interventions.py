@@ -7,6 +7,7 @@ own output loses: influence and effect.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import ceil
 
 import numpy as np
@@ -76,6 +77,20 @@ class Interventions:
                 if study.outputs:
                     self._beside(study, layer, run, before[CLASS_OUTPUT], rng, found)
         return found
+
+    def cost(self, study: Study) -> float:
+        """Return how many runs of an image through the whole network `drops` is about as much work as."""
+        order = [*self._lineage.parents]
+        done = dict(zip(order, accumulate(self._lineage.work[name] for name in order), strict=True))
+        runs = 1.0
+        for layer in self._ordered(study):
+            targets = [OUTPUT] if study.outputs else [name for name in self._children(layer) if study.groups.get(name)]
+            sources = study.groups[layer].values()
+            beside = len({len(channels) for channels in sources}) * ceil(RANDOM_SETS / len(study.images))
+            if targets:
+                behind = (done[targets[-1]] - done[layer]) / max(1, done[order[-1]])
+                runs += behind * (len(sources) + (beside if study.outputs else 0))
+        return runs * len(study.images)
 
     def edge_drops(self, study: Study, edges: Collection[tuple[int, int]]) -> Drops:
         """Switch off the sources of some edges and watch what their targets lose, and nothing else."""
@@ -196,4 +211,4 @@ class _Run:
         off = torch.zeros(self.count, maps.shape[1], dtype=torch.bool)
         for image, channels in enumerate(sets):
             off[image, torch.from_numpy(channels)] = True
-        return torch.where(off[:, :, None, None], self._strengths.means[layer], maps)
+        return torch.where(off.to(maps.device)[:, :, None, None], self._strengths.means[layer], maps)

@@ -167,7 +167,7 @@ def _count_matches(
     batch: list[int] = []
 
     def visit(name: str, maps: Tensor) -> None:
-        for image, own in zip(batch, maps, strict=True):
+        for image, own in zip(batch, maps.cpu(), strict=True):
             for group in needing.get((name, image), ()):
                 active = own[group.members] > least[name][group.members, None, None]  # (n, H, W)
                 group.matches = group.matches + _matches(active.flatten(1).numpy(), settings.seed)

@@ -5,8 +5,9 @@ its maximum does. At rest a channel is zero; one of a signed layer, whose values
 The class's own output: see class_output. Mean maps are over the sampled images.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
@@ -58,14 +59,22 @@ class Strengths:
         """layers, reach (N,): as of an Extraction."""
         self.model, self.pictures = model, pictures
         self.layers = {layer.name: layer for layer in layers}
+        slices = layer_slices(layers)
+        self._living = {name: np.flatnonzero(reach[own] > 0) for name, own in slices.items()}
         # Constant neurons count as 0.
-        bounds = torch.from_numpy(np.where(reach > 0, reach, np.float32(np.inf)))
-        self._reach = {name: bounds[own] for name, own in layer_slices(layers).items()}
+        bounds = torch.from_numpy(np.where(reach > 0, reach, np.float32(np.inf))).to(model.device)
+        self._reach = {name: bounds[own] for name, own in slices.items()}
         self.means: dict[str, Tensor] = {}
+
+    def of(self, twin: Model) -> "Strengths":
+        """Return the same measures, with the mean maps learnt so far, of a copy of the network."""
+        measures = copy.copy(self)
+        measures.model, measures.pictures = twin, replace(self.pictures, model=twin)
+        return measures
 
     def living(self, layer: str) -> npt.NDArray[np.int64]:
         """Return the channels of a layer that are not constant."""
-        return np.flatnonzero(self._reach[layer].isfinite().numpy())
+        return self._living[layer]
 
     def random_set(self, layer: str, size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Draw so many living channels of a layer, or all where there are no more."""
@@ -89,12 +98,14 @@ class Strengths:
         sums: dict[str, Tensor] = {}
 
         def add(name: str, output: Tensor) -> None:
-            sums[name] = sums.get(name, 0) + self.clamped(name, output).sum(0, dtype=torch.float64)
+            # On the processor: not every card knows double precision.
+            sums[name] = sums.get(name, 0) + self.clamped(name, output).cpu().sum(0, dtype=torch.float64)
 
         with torch.inference_mode(), layer_outputs(self.model.module, self.layers.values(), add):
             for batch in self.pictures.batches(sampled):
                 self.model.module(batch)
-        self.means = {name: (total / len(sampled)).to(torch.float32) for name, total in sums.items()}
+        means = {name: (total / len(sampled)).to(torch.float32) for name, total in sums.items()}
+        self.means = {name: mean.to(self.model.device) for name, mean in means.items()}
 
 
 def class_output(logits: Tensor, outputs: Sequence[int]) -> Tensor:
@@ -103,5 +114,5 @@ def class_output(logits: Tensor, outputs: Sequence[int]) -> Tensor:
     Of several outputs that mean the class, the logarithm of their mean exponential, which follows the one that fires:
     their mean would rise when a dog's breed is forgotten, because all other breeds become likelier.
     """
-    own = logits[:, list(outputs)]
+    own = logits[:, torch.tensor(outputs)]
     return own.logsumexp(1) - log(len(outputs)) - logits.mean(1)

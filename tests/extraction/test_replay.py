@@ -87,6 +87,35 @@ def test_a_run_from_a_layer_on_is_the_run_from_the_beginning(model: Model) -> No
             assert all(torch.equal(seen[name], whole[name]) for name in seen)
 
 
+def test_what_is_kept_outlives_a_run_that_goes_further_than_those_before(model: Model) -> None:
+    batch = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    replay = Replay(model, batch)
+    replay.advance("parts.two")
+    for _ in range(2):  # stops before parts.one's output is written into
+        replay.run(LAYERS[1:2], lambda *_: None, until="parts.two")
+    logits = [replay.run(LAYERS[2:], lambda *_: None) for _ in range(3)]
+    assert all(torch.equal(each, model.logits(batch)) for each in logits if each is not None)
+
+
+def test_what_nothing_writes_into_is_copied_but_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = Replay(model, torch.zeros(1, 3, 6, 6))
+    replay.advance("late")
+    copies: list[tuple[int, ...]] = []
+    plain = Tensor.clone
+
+    def counted(self: Tensor) -> Tensor:
+        copies.append(tuple(self.shape))
+        return plain(self)
+
+    monkeypatch.setattr(Tensor, "clone", counted)
+    counts = []
+    for _ in range(3):
+        copies.clear()
+        replay.run(LAYERS[-1:], lambda *_: None)
+        counts.append(len(copies))
+    assert counts[0] > counts[1] == counts[2] == 1, "parts.one alone is written into"
+
+
 def test_what_lies_before_the_layer_is_not_computed_again(model: Model) -> None:
     computed: list[str] = []
     for name, module in model.module.named_modules():

@@ -1,0 +1,90 @@
+"""How much memory extraction takes, and how long, as images grow: the same ones again and again.
+
+    python -m benchmarks.image_counts [IMAGES] [--counts 1000 10000 50000]
+
+Each number in a process of its own. Prints what was measured as JSON and as a Markdown table, and puts the table into
+docs/performance.md. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measuring import PeakMemory, write_section
+from neurocarto.engine.heap import keep_freed_memory
+from neurocarto.engine.local import extract
+from neurocarto.extraction.images import list_images
+from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.models import load_model
+from neurocarto.settings import RunSettings
+
+
+def measure(folder: Path, name: str, count: int) -> dict[str, float]:
+    """Return seconds of extraction from so many images, megabytes it took more and those of the whole process."""
+    keep_freed_memory()
+    model, images = load_model(name), list_images(folder)
+    layers, many = describe_layers(model), images.take(np.arange(count) % len(images))
+    with PeakMemory() as memory:
+        begin = time.perf_counter()
+        extract(model, layers, many, RunSettings(), lambda _: None)
+        seconds = time.perf_counter() - begin
+    whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return {"seconds": seconds, "more": memory.peak / 1e6, "process": whole}
+
+
+def exponent(results: Mapping[int, Mapping[str, float]], what: str) -> float:
+    """Return the power of the number of images that a measurement grows as, from the least to the greatest."""
+    least, most = min(results), max(results)
+    return math.log(results[most][what] / results[least][what]) / math.log(most / least)
+
+
+def table(results: Mapping[int, Mapping[str, float]]) -> str:
+    """Return the measurements as a Markdown table, one row per number of images."""
+    lines = ["| images | seconds | images/s | more memory (MB) | whole process (MB) |", "|---|---|---|---|---|"]
+    for count, found in results.items():
+        rate = count / found["seconds"]
+        lines.append(
+            f"| {count:,} | {found['seconds']:.0f} | {rate:.0f} | {found['more']:.0f} | {found['process']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
+    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser.add_argument("--model", default="efficientnet_lite0", help="any network (default: %(default)s)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="numbers of images")
+    options = parser.parse_args()
+    load, results = os.getloadavg()[0], {}
+    for count in sorted(options.counts):
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            results[count] = alone.submit(measure, Path(options.images), options.model, count).result()
+        print(json.dumps({count: results[count]}), flush=True)
+    text = (
+        f"Images of `{Path(options.images).name}` by repetition, {options.model}, default settings; measured on "
+        f"{datetime.now(UTC):%Y-%m-%d} on {RunSettings().threads} cores ({platform.machine()}); the machine's load was "
+        f"{load:.1f} before.\n\n{table(results)}\n\n"
+        f"Seconds grow as images to the power of {exponent(results, 'seconds'):.2f}, the memory of the process to that "
+        f"of {exponent(results, 'process'):.3f}: a neuron's strongest images fill their places ({RunSettings().top_k} "
+        f"a half) with the first thousand images or so, and {RunSettings().profile_images:,} images are kept whole; "
+        "nothing else grows but a row per image in a table. `make bench` measures this anew."
+    )
+    print(text)
+    write_section("Number of images", text)
+
+
+if __name__ == "__main__":
+    main()
