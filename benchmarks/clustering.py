@@ -174,8 +174,8 @@ def main() -> None:
         f"Processor seconds grow as neurons to the power of {exponent(results):.2f} from 10,000 on. Recall: planted "
         "pairs in one cluster; precision: clusters that lie within one group. The peers find who shares images, "
         f"nothing more: *loops* hash in plain Python ({BANDS} bands of {ROWS} rows, union-find), *datasketch* updates "
-        "image by image, inserts and queries, *buckets* is the same by our own compiled hashing and joining, which these "
-        "two are compared with; *exact* multiplies the sparse matrix of weights by its transpose (beyond "
+        "image by image, inserts and queries, *buckets* is the same by our own compiled hashing and joining, and what "
+        "these two are compared with; *exact* multiplies the sparse matrix of weights by its transpose (beyond "
         f"{EXACT_ROWS:,} neurons extrapolated from so many of them; more take too much memory). Ours "
         "verifies places and common axes besides and links groups. `make bench` measures this anew."
     )
