@@ -78,9 +78,9 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d} on {RunSettings().threads} cores ({platform.machine()}); the machine's load was "
         f"{load:.1f} before.\n\n{table(results)}\n\n"
         f"Seconds grow as images to the power of {exponent(results, 'seconds'):.2f}, the memory of the process to that "
-        f"of {exponent(results, 'process'):.3f}: a neuron's strongest images fill their places ({RunSettings().top_k} "
-        f"a half) with the first thousand images or so, and {RunSettings().profile_images:,} images are kept whole; "
-        "nothing else grows but a row per image in a table. `make bench` measures this anew."
+        f"of {exponent(results, 'process'):.3f}: until {RunSettings().profile_images:,} images are kept whole and the "
+        f"snapshots' {RunSettings().top_k} places a neuron are full it grows with them, then by a row per image in a "
+        "table alone. `make bench` measures this anew."
     )
     print(text)
     write_section("Number of images", text)

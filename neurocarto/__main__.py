@@ -1,22 +1,25 @@
 """The command line: python -m neurocarto run | score | layers | check | info | cache."""
 
 import argparse
+import json
+import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurocarto import __version__
-from neurocarto.errors import NeurocartoError, RunError, SettingsError
+from neurocarto.errors import ImagesError, NeurocartoError, RunError, SettingsError
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import BATCH_ON_CARDS, RunSettings
 
 if TYPE_CHECKING:
     from neurocarto.engine.local import Engine
+    from neurocarto.extraction.images import ImageSet
     from neurocarto.extraction.layers import LayerRow
 
 DESCRIPTION = """\
@@ -82,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the run goes; must not exist yet")
     _add_model(run, "--model", default=ModelRequest.name)
     run.add_argument("--quiet", action="store_true", help="no progress bars")
+    run.add_argument("--status", type=Path, metavar="FILE", help="write progress to this file, as JSON for programs")
+    run.add_argument("--called", metavar="NAME", help="what the run says of where the images come from")
+    run.add_argument("--most-images", type=int, metavar="N", help="refuse to run on more images")
+    run.add_argument("--most-minutes", type=float, metavar="X", help="stop after so many; what is finished is kept")
     _add_cache(run).add_argument("--no-cache", action="store_true", help="keep nothing and use nothing that is kept")
     engine = run.add_argument_group("engine", "docs/scale.md describes them; the run is the same")
     engine.add_argument(
@@ -136,6 +143,9 @@ def _parser() -> argparse.ArgumentParser:
 
     layers = commands.add_parser("layers", help="list the layers of a network: channels, maps, fields, cost")
     _add_model(layers, "model")
+    layers.add_argument("--json", action="store_true", help="as JSON, with what a run would take, for programs")
+    layers.add_argument("--images", type=int, default=1000, metavar="N", help="of how many images, for --json")
+    layers.add_argument("--labels", type=int, default=0, metavar="N", help="of how many labels, for --json")
     layers.set_defaults(command=_layers)
 
     check = commands.add_parser("check", help="verify a run's checksums, tables and references")
@@ -200,18 +210,57 @@ def _run(options: argparse.Namespace) -> int:
     if chosen["device"] != "cpu":
         chosen.setdefault("batch_size", BATCH_ON_CARDS)
     settings = RunSettings(**chosen)
-    # torch takes seconds to import, and only this command needs it.
-    from neurocarto.engine.heap import keep_freed_memory
-    from neurocarto.pipeline import run
-    from neurocarto.progress import Progress
+    from neurocarto.progress import Progress, StatusFile
 
-    keep_freed_memory()
-    cache = None if options.no_cache else options.cache
-    with _engine(options, settings) as engine:
-        out = run(_request(options), options.images, options.out, settings, Progress(options.quiet), cache, engine)
+    with StatusFile(options.status) if options.status else Progress(options.quiet) as progress, _stoppable(options):
+        from neurocarto.engine.heap import keep_freed_memory
+        from neurocarto.extraction.images import list_images
+        from neurocarto.pipeline import run
+
+        keep_freed_memory()
+        cache = None if options.no_cache else options.cache
+        images = options.images
+        if options.called or options.most_images is not None:
+            images = _at_most(list_images(images), options)
+        with _engine(options, settings) as engine:
+            out = run(_request(options), images, options.out, settings, progress, cache, engine)
     _print_skipped(out)
     print(f"{out} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={out} if it lies outside runs/)")
     return 0
+
+
+def _at_most(images: "ImageSet", options: argparse.Namespace) -> "ImageSet":
+    images = replace(images, source=options.called or images.source)
+    if options.most_images is not None and len(images) > options.most_images:
+        raise ImagesError(
+            f"there are {len(images):,} images in {images.source}; at most {options.most_images:,} are allowed here"
+        )
+    return images
+
+
+@contextmanager
+def _stoppable(options: argparse.Namespace) -> Iterator[None]:
+    """Let whoever watches this process stop it as Ctrl-C does, and a limit of time end it with a line that says so."""
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def late(*_: object) -> NoReturn:
+        raise SettingsError(
+            f"the run took longer than {options.most_minutes:g} minutes, the most that is allowed here; what is "
+            "finished is kept, and the same run goes on from there"
+        )
+
+    if options.status:
+        signal.signal(signal.SIGTERM, stop)
+    if options.most_minutes is not None:
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, options.most_minutes * 60, 5)  # again, where something swallowed it
+    try:
+        yield
+    finally:
+        if options.most_minutes is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _engine(options: argparse.Namespace, settings: RunSettings) -> "AbstractContextManager[Engine | None]":
@@ -269,6 +318,11 @@ def _layers(options: argparse.Namespace) -> int:
 
     request = _request(options)
     model = load_model(request)
+    if options.json:
+        from neurocarto.engine.estimate import describe
+
+        print(json.dumps(describe(model, options.images, options.labels, RunSettings())))
+        return 0
     chosen = {layer.name for layer in describe_layers(model, request.layers)} if request.layers else None
     rows = list_layers(model, kept_per_neuron(RunSettings()))
     width = max(len(row.name) for row in rows)

@@ -21,6 +21,14 @@ PACKAGED: Mapping[str, str] = MappingProxyType(
 )
 """Networks whose weights an installed package carries, with that package."""
 
+SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+        ".avif", ".jp2", ".tga", ".heic", ".heif",
+    }
+)  # fmt: skip
+"""Of files that are taken for images."""
+
 
 @dataclass(frozen=True)
 class ModelRequest:

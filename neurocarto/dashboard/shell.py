@@ -19,6 +19,7 @@ PAGES = {
     "classes": ("pages/classes.py", "Classes"),
     "quality": ("pages/quality.py", "Quality"),
     "study": ("pages/study.py", "Study"),
+    "runs": ("pages/runs.py", "Runs"),
     "about": ("pages/about.py", "About"),
 }
 
@@ -31,19 +32,11 @@ def run_app() -> None:
 
 
 def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
-    """Show a page: `draw` gets the selected run. Every page calls this and nothing else.
+    """Show a page: `draw` gets the selected run. A page calls this, or open_plain, and nothing else.
 
-    When the first request to a fresh server names a page, Streamlit runs the page without app.py; this
-    declares the navigation and starts again through app.py, with the query parameters kept. Where there
-    is no run to show, or it turns out to be damaged, the page says so.
+    Where there is no run to show, or it turns out to be damaged, the page says so.
     """
-    if not st.session_state.get(_SHELL):
-        _navigation()
-        st.session_state[_SHELL] = True
-        st.rerun()
-    wanted = moves.enter(name)
-    if wanted:
-        st.switch_page(PAGES[wanted][0])
+    _enter(name)
     folders = run_folders()
     if not folders:
         widgets.no_runs()
@@ -63,6 +56,27 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         components.answers(page=name, version=opened.version, answer=opened.cards.answer)
     except RunError as error:
         widgets.damaged_run(str(error))
+
+
+def open_plain(name: str, draw: Callable[[], None]) -> None:
+    """Show a page that is of no run."""
+    _enter(name)
+    draw()
+
+
+def _enter(name: str) -> None:
+    """Do what comes before every page.
+
+    When the first request to a fresh server names a page, Streamlit runs the page without app.py; this
+    declares the navigation and starts again through app.py, with the query parameters kept.
+    """
+    if not st.session_state.get(_SHELL):
+        _navigation()
+        st.session_state[_SHELL] = True
+        st.rerun()
+    wanted = moves.enter(name)
+    if wanted:
+        st.switch_page(PAGES[wanted][0])
 
 
 def _navigation() -> "st.Page":

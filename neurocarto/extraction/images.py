@@ -18,8 +18,9 @@ from PIL import Image
 
 from neurocarto.errors import ImagesError
 from neurocarto.extraction.decoding import as_seen, decode, shown, unreadable
-from neurocarto.extraction.sources import SUFFIXES, Files, find_files, first_folder, listed_files
+from neurocarto.extraction.sources import Files, find_files, first_folder, listed_files
 from neurocarto.records import Skipped
+from neurocarto.request import SUFFIXES
 
 MIN_IMAGES = 10
 PREVIEW_SIDE = 224

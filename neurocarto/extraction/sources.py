@@ -22,13 +22,8 @@ from neurocarto.errors import ImagesError, one_line
 from neurocarto.extraction.decoding import shown
 from neurocarto.extraction.stores import SURROGATES, Disk, Place, Store, escaped, find_store
 from neurocarto.records import Skipped
+from neurocarto.request import SUFFIXES
 
-SUFFIXES = frozenset(
-    {
-        ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-        ".avif", ".jp2", ".tga", ".heic", ".heif",
-    }
-)  # fmt: skip
 COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
 MAX_BYTES = 512 * 2**20
 """A larger file is no image that fits the limit of pixels; in an archive it may be made to fill the memory."""
