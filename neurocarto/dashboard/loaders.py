@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
-from neurocarto.runs.store import SCORES, Run, find_runs
+from neurocarto.runs.store import SCORES, Run, find_runs, is_run
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
@@ -17,6 +17,7 @@ from neurocarto.views.comparison import Kinship, matrix
 from neurocarto.views.comparison_graph import comparison_graph
 from neurocarto.views.errors import Confusion, confusions
 from neurocarto.views.graph import graph
+from neurocarto.views.library import Card, card
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
 from neurocarto.views.projection import captions, figure
@@ -59,13 +60,33 @@ def run_folders() -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: item[0] != DEMO))
 
 
+def made_in() -> Path:
+    """Return the folder that runs are made in and imported to: the first of NEUROCARTO_RUNS, else runs/."""
+    return next((folder.resolve() for folder in _folders("NEUROCARTO_RUNS") if not is_run(folder)), ROOT / "runs")
+
+
+def run_card(folder: Path) -> Card:
+    """Return what the library shows of a run, made once. RunError when it is damaged."""
+    return _card(str(folder), _changed(folder))
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
+def _card(folder: str, changed: int) -> Card:
+    return card(Run(folder))
+
+
 def open_run(name: str, folder: Path) -> OpenRun:
     """Open a run, or return the shared one; one that was made again, or scored since, is opened anew.
 
     RunError when it is damaged.
     """
+    return _open(name, str(folder), _changed(folder))
+
+
+def _changed(folder: Path) -> int:
+    """When a run was made or last scored."""
     files = [folder / FILE_NAME, *(folder / SCORES).glob("*.json")]
-    return _open(name, str(folder), max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0))
+    return max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)

@@ -1,6 +1,9 @@
 """The app's longer words: the About page, and why a view is empty."""
 
+from pathlib import Path
+
 from neurocarto.dashboard.selection import Selection
+from neurocarto.runs.jobs import Status
 from neurocarto.runs.manifest import Manifest
 from neurocarto.views.lookup import Lookup
 
@@ -180,3 +183,59 @@ def study_kept(kept: bool, who: str) -> str:
     if kept:
         return f"They are kept beside the run, under your code {who}. Thank you."
     return f"This server keeps no answers: download yours, and send them to whoever asked you. Your code is {who}."
+
+
+LIBRARY_HOW = (
+    "All runs that this app can open. Export makes one file of a run, which any other NeuroCartography imports."
+)
+IMPORT_HOW = "A .zip that was exported from another NeuroCartography. It is checked before it is opened."
+RENAME_HOW = "A run's name is its folder's name, and part of every link to it."
+NEW_RUN_HOW = "From images and a network to a run. The network looks at your images on this server and nowhere else."
+IMAGES_HOW = "One folder for each class, or all in one. A folder has to lie within those that NEUROCARTO_IMAGES names."
+NETWORK_HOW = (
+    "efficientnet_lite0 to 2 come with their weights. Others are torchvision's: their weights are downloaded once, or "
+    "come from a file. Any name of torchvision's can be typed."
+)
+WEIGHTS_HOW = (
+    "From a file: a state dict (.pth, .pt) or .safetensors for this architecture; code in it is not run. Random: what "
+    "a network looks like that has learnt nothing."
+)
+SEED_HOW = "The same seed gives the same run."
+INFLUENCE_HOW = "More make influence and effects more certain, and take longer in proportion."
+
+STAGES = {
+    "model": "Load the network",
+    "lineage": "See which layers build on which",
+    "extraction": "Pass the images through the network",
+    "boxes": "Measure how large patches are",
+    "offsets": "Measure where neurons look",
+    "examples": "List the example patches",
+    "clusters": "Cluster the neurons",
+    "embedding": "Embed the neurons",
+    "projection": "Lay out the map",
+    "importance": "Judge what classes rely on",
+    "confusions": "Compare confusions",
+    "labels": "Label the clusters",
+    "influence": "Switch clusters off, one by one",
+    "quality": "Measure what it is worth",
+    "previews": "Keep small pictures",
+}
+"""What a run does, step by step."""
+
+
+def export_by_command(folder: Path) -> str:
+    """Return how to export a run that is too large for the browser."""
+    return f"too large to be sent by the app: python -m neurocarto export {folder} OUT.zip"
+
+
+def job_over(status: Status) -> str:
+    """Return how a job has ended."""
+    match status.state:
+        case "finished":
+            return "is finished."
+        case "stopped":
+            return "was stopped. What it had finished is kept, and it can go on from there."
+        case "failed":
+            return f"could not be made: {status.error}"
+        case _:
+            return f"has ended too early: {status.error}."

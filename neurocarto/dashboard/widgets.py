@@ -1,5 +1,6 @@
 """Small pieces of page: filters, messages, empty states. Texts from a run or a link are only shown escaped."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
@@ -36,6 +37,11 @@ def empty(title: str, advice: str) -> None:
     """Fill the place of a view that has nothing to show: why, and what to do."""
     style = _BOX.format(padding="64px 32px") + ";text-align:center"
     st.html(f'<div role="status" style="{style}"><strong>{escape(title)}</strong><br>{escape(advice)}</div>')
+
+
+def plain(text: str) -> str:
+    """Return a text so that Streamlit's Markdown shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>~:$-])", r"\\\1", text)
 
 
 def no_runs() -> None:

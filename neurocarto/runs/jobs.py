@@ -47,8 +47,8 @@ _OVER = {"finished", "failed", "stopped"}
 class Asked:
     """What a job was asked to do.
 
-    name: of the run; images, model, weights, layers: as of the command line; about_images: what to call the images;
-    settings: those that differ from their defaults; limits: further arguments that the one who asked cannot change.
+    name: of the run; images, model, weights, layers: as of the command line; settings: those that differ from their
+    defaults; limits: further arguments that the one who asked cannot change.
     """
 
     name: str
@@ -56,7 +56,6 @@ class Asked:
     model: str
     weights: str = "DEFAULT"
     layers: tuple[str, ...] = ()
-    about_images: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
 
@@ -73,8 +72,8 @@ class Status:
     """How a job stands.
 
     state: starting, running, finished, failed, stopped, or lost (its process is gone and did not say why); stage, done,
-    total, unit: where it is; seconds: of finished stages; elapsed, left: seconds since it began, and until the stage
-    ends, None where that cannot be said yet; rate: units a second; error: one line.
+    total, unit: where it is; seconds: of finished stages; elapsed, elapsed_in_stage: seconds since it and the stage
+    began; left: until the stage ends, None where that cannot be said yet; rate: units a second; error: one line.
     """
 
     state: str
@@ -87,6 +86,7 @@ class Status:
     elapsed: float = 0.0
     left: float | None = None
     rate: float | None = None
+    elapsed_in_stage: float = 0.0
     error: str = ""
 
     @property
@@ -131,6 +131,7 @@ class Job:
             elapsed=(time.time() if state == "running" else float(found.get("now", 0))) - float(found.get("begun", 0)),
             left=(total - done) / rate if rate else None,
             rate=rate,
+            elapsed_in_stage=time.time() - float(found.get("stage_begun", time.time())),
             error=str(found.get("error", "")) or (LOST if state == "lost" else ""),
         )
 
@@ -141,10 +142,16 @@ class Job:
             return file.read().decode("utf-8", "replace")
         return ""
 
+    def tidy(self) -> None:
+        """Remove what was uploaded for a job that is finished."""
+        for path in self.folder.iterdir():
+            if path.name not in {"job.json", "status.json", "log.txt"}:
+                path.unlink(missing_ok=True)
+
     def stop(self) -> None:
         """Ask the process to end, and return; what is finished is kept. Asked again, it is ended at once."""
         found, asked = _json(self.folder / "status.json"), self.folder / "stop"
-        if found and _runs(found):
+        if found.get("state") == "running" and _runs(found):
             with suppress(ProcessLookupError):
                 os.kill(int(found["pid"]), signal.SIGKILL if asked.exists() else signal.SIGTERM)
             asked.touch()
