@@ -1,4 +1,4 @@
-"""The command line: python -m neurocarto run | score | layers | check | info | cache."""
+"""The command line: python -m neurocarto run | score | layers | check | info | export | import | cache."""
 
 import argparse
 import json
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="run | score | layers | check | info | cache"
+        title="commands", required=True, metavar="run | score | layers | check | info | export | import | cache"
     )
 
     run = commands.add_parser(
@@ -155,6 +155,23 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what a run was made from and what it holds")
     info.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     info.set_defaults(command=_info)
+
+    export = commands.add_parser("export", help="write a run to one .zip file, to hand to somebody else")
+    export.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    export.add_argument("out", type=Path, metavar="OUT.zip", help="the file; must not exist yet")
+    export.set_defaults(command=_export)
+
+    bring = commands.add_parser("import", help="verify an exported run and unpack it")
+    bring.add_argument("archive", type=Path, metavar="FILE.zip", help="what export wrote, here or elsewhere")
+    bring.add_argument(
+        "--into",
+        type=Path,
+        default=Path("runs"),
+        metavar="FOLDER",
+        help="where the run's folder goes (default: %(default)s)",
+    )
+    bring.add_argument("--name", default="", metavar="NAME", help="the folder's name (default: as it was exported)")
+    bring.set_defaults(command=_import)
 
     cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
     _add_cache(cache)
@@ -394,6 +411,22 @@ def _check(options: argparse.Namespace) -> int:
     if not problems:
         print(f"{options.run}: the run is whole")
     return 2 if problems else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from neurocarto.runs.archive import export_run
+
+    out = export_run(options.run, options.out)
+    print(f"{out} holds the run, {_size(out.stat().st_size)}: `python -m neurocarto import {out}` unpacks it")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from neurocarto.runs.archive import import_run
+
+    folder = import_run(options.archive, options.into, options.name)
+    print(f"{folder} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={folder} if it lies outside runs/)")
+    return 0
 
 
 def _info(options: argparse.Namespace) -> int:

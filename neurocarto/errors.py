@@ -37,6 +37,13 @@ class RunError(NeurocartoError):
     """A run folder is missing, damaged, occupied or of another format."""
 
 
+def printable(text: object, most: int = 80) -> str:
+    """Return a stranger's text as it may stand in a line: its beginning, with escapes for what would break the line."""
+    whole = str(text)
+    cut = whole if len(whole) <= most else f"{whole[: most - 1]}…"
+    return cut if cut.isprintable() else repr(cut)[1:-1]
+
+
 def one_line(text: object) -> str:
     """Return a text, or an exception's text or else its name, as one line."""
     return " ".join(str(text).split()) or type(text).__name__

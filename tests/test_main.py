@@ -293,7 +293,7 @@ def test_stopping_a_run_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("", ["run", "layers", "check", "info", "cache", "--version"]),
+        ("", ["run", "layers", "check", "info", "export", "import", "cache", "--version"]),
         ("run", ["--images", "--out", "--model", *MODEL, "--cache", "--no-cache", "--quiet", *KNOBS]),
         ("layers", ["model", *MODEL]),
         ("check", ["RUN"]),

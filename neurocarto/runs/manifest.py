@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neurocarto.errors import RunError
+from neurocarto.errors import RunError, printable
 from neurocarto.records import FORMAT, Layer
 
 FILE_NAME = "manifest.json"
@@ -14,17 +14,31 @@ SHAPE: dict[str, Any] = {
     "run_id": str,
     "created": str,
     "version": str,
-    "settings": dict,
-    "model": {"name": str, "source": str},
+    "settings": {"false_discovery_rate?": float},
+    "model": {"name": str, "source": str, "weights_sha256?": str},
     "images": {"source": str, "fingerprint": str, "count": int, "skipped": [{"path": str, "reason": str}]},
-    "layers": [{"name": str, "channels": int, "map_height": int, "map_width": int}],
+    "layers": [
+        {
+            "name": str,
+            "channels": int,
+            "map_height": int,
+            "map_width": int,
+            "layout?": str,
+            "receptive_field?": float,
+            "example_box?": float,
+            "parents?": [str],
+        }
+    ],
     "packages": dict,
     "seconds": {...: float},
     "snapshots": [float],
     "influence": {"method": str},
-    "files": {...: dict},
+    "files": {...: {"sha256": str, "bytes": int}},
 }
-"""What readers rely on: a type, a list of one shape, or an object's fields (`...`: every field). Integers count."""
+"""What readers rely on: a type, a list of one shape, or an object's fields (`...`: every field). Integers count.
+
+A field with a question mark may be missing or null.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,10 @@ class Manifest:
         """Parse a manifest; RunError when it is not one or is of another format."""
         try:
             content = json.loads(text)
+            _refuse_half_letters(content)
             if content["format"] != FORMAT:
                 raise RunError(
-                    f"the run has format {content['format']}, this version reads format {FORMAT}; "
+                    f"the run has format {printable(content['format'])}, this version reads format {FORMAT}; "
                     "open it with the neurocarto that wrote it, or make it again"
                 )
             _expect(content, SHAPE, "manifest")
@@ -88,6 +103,14 @@ class Manifest:
         return cls.from_json(text)
 
 
+def _refuse_half_letters(content: Any) -> None:
+    """Raise ValueError for texts with half of a surrogate pair, which JSON can say and nothing can show."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a text in it holds {error.object[error.start]!a}, half a letter") from None
+
+
 def _expect(value: Any, shape: Any, place: str) -> None:
     """Raise TypeError, with the place, when a value parsed from JSON has not the shape that readers rely on."""
     if isinstance(shape, list):
@@ -96,9 +119,12 @@ def _expect(value: Any, shape: Any, place: str) -> None:
             _expect(item, shape[0], f"{place}[]")
     elif isinstance(shape, dict):
         _expect(value, dict, place)
-        for name in value if ... in shape else shape:
-            _expect(value[name], shape.get(name, shape.get(...)), f"{place}.{name}")
+        parts = dict.fromkeys(value, shape[...]) if ... in shape else shape
+        for key, part in parts.items():
+            name = key if ... in shape else key.removesuffix("?")
+            if name == key or value.get(name) is not None:
+                _expect(value[name], part, f"{place}.{name}")
     elif shape is int and (type(value) is not int or value < 0):
-        raise TypeError(f"{place} is {value!r}, not a count")
+        raise TypeError(f"{printable(place)} is {value!r:.80}, not a count")
     elif not isinstance(value, (int, float) if shape is float else shape) or value != value:
-        raise TypeError(f"{place} is {value!r}, not a {shape.__name__}")
+        raise TypeError(f"{printable(place)} is {value!r:.80}, not a {shape.__name__}")

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from neurocarto.errors import RunError
+from neurocarto.errors import RunError, one_line, printable
 from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
@@ -41,6 +41,8 @@ BY_CLASS = ("importance", "influence")
 """Tables that are read class by class."""
 CLASS_ROWS = 20_000
 """Rows per row group of these: what reading a class decodes beyond it."""
+LINE = 500
+"""Characters of a problem that are said: names and texts come from whoever made the run."""
 
 
 def write_run(
@@ -105,7 +107,7 @@ def holds_run(folder: Path, run_id: str) -> bool:
         return manifest.run_id == run_id and all(
             (folder / name).stat().st_size == entry["bytes"] for name, entry in manifest.files.items()
         )
-    except (RunError, OSError):
+    except (RunError, OSError, ValueError):  # ValueError: a name that no file can have
         return False
 
 
@@ -114,9 +116,7 @@ def _renamed_when_whole(out: Path, run_id: str) -> Iterator[Path]:
     mine = f".{out.name}.{socket.gethostname()}."
     folder = out.parent / f"{mine}{os.getpid()}.partial"
     try:
-        for abandoned in out.parent.glob(f"{glob.escape(mine)}*.partial"):
-            if not _is_alive(abandoned.suffixes[-2].removeprefix(".")):
-                shutil.rmtree(abandoned, ignore_errors=True)
+        remove_abandoned(out.parent, f"{glob.escape(mine)}*.partial")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         yield folder
@@ -129,6 +129,13 @@ def _renamed_when_whole(out: Path, run_id: str) -> Iterator[Path]:
             raise RunError(f"the run cannot be written to {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path, names: str) -> None:
+    """Remove unfinished folders, `….PROCESS.partial`, of processes of this machine that no longer run."""
+    for abandoned in folder.glob(names):
+        if not _is_alive(abandoned.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(abandoned, ignore_errors=True)
 
 
 def _is_alive(process: str) -> bool:
@@ -359,13 +366,11 @@ def check_run(folder: Path | str) -> list[str]:
     is no run.
     """
     run = Run(folder)
-    damaged = list(_damaged_files(run))
-    if damaged:
-        return damaged
     try:
-        return list(_schema_problems(run)) or list(_content_problems(run))
+        problems = list(_damaged_files(run)) or list(_schema_problems(run)) or list(_content_problems(run))
     except RunError as error:
-        return [str(error)]
+        problems = [str(error)]
+    return [printable(problem, LINE) for problem in problems]
 
 
 def _damaged_files(run: Run) -> Iterator[str]:
@@ -374,13 +379,23 @@ def _damaged_files(run: Run) -> Iterator[str]:
         if name not in run.manifest.files:
             yield f"{name}: not listed in the manifest"
     for name, expected in run.manifest.files.items():
-        path = run.folder / name
-        if not path.resolve().is_relative_to(run.folder.resolve()):
-            yield f"{name}: lies outside the run folder"
-        elif not path.is_file():
-            yield f"{name}: missing"
-        elif _digest(path) != expected:
-            yield f"{name}: its content is not what the manifest says (changed or damaged)"
+        problem = _file_problem(run.folder, name, expected)
+        if problem:
+            yield f"{name}: {problem}"
+
+
+def _file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str:
+    path = folder / name
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return "lies outside the run folder"
+        if not path.is_file():
+            return "missing"
+        if _digest(path) != {key: expected[key] for key in ("sha256", "bytes")}:
+            return "its content is not what the manifest says (changed or damaged)"
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return f"cannot be read: {one_line(getattr(error, 'strerror', None) or error)}"
+    return ""
 
 
 def _schema_problems(run: Run) -> Iterator[str]:
@@ -388,8 +403,9 @@ def _schema_problems(run: Run) -> Iterator[str]:
     for name, schema in {**SCHEMAS, **later, "previews/previews": PREVIEWS}.items():
         actual = run.schema(name)
         for field in schema:
-            if field.name not in actual.names:
-                yield f"{name}.parquet: column {field.name} is missing"
+            if actual.names.count(field.name) != 1:
+                how = "there more than once" if field.name in actual.names else "missing"
+                yield f"{name}.parquet: column {field.name} is {how}"
             elif not _same_type(actual.field(field.name).type, field.type):
                 yield f"{name}.parquet: column {field.name} is {actual.field(field.name).type}, not {field.type}"
 
@@ -404,20 +420,23 @@ def _content_problems(run: Run) -> Iterator[str]:
     neurons, clusters, images = run.neurons, run.clusters, run.images
     count = sum(layer.channels for layer in run.manifest.layers)
     layers = run.manifest.layers
-    layer_names = np.repeat([layer.name for layer in layers], [layer.channels for layer in layers])
     if len(neurons) != count:
         yield f"neurons.parquet: {len(neurons)} rows, but the manifest's layers have {count} channels"
-    elif not (np.array_equal(neurons["neuron"], np.arange(count)) and np.array_equal(neurons["layer"], layer_names)):
+    elif not np.array_equal(neurons["neuron"], np.arange(count)) or any(
+        (neurons["layer"].iloc[rows] != layer).any() for layer, rows in layer_slices(layers).items()
+    ):
         yield "neurons.parquet: rows are not in the order of the manifest's layers and channels"
     elif not all(
         np.array_equal(neurons["channel"].iloc[rows], np.arange(rows.stop - rows.start))
-        for rows in layer_slices(run.manifest.layers).values()
+        for rows in layer_slices(layers).values()
     ):
         yield "neurons.parquet: channels do not count from 0 in each layer"
     earlier: set[str] = set()
     for layer in layers:
         if not earlier.issuperset(layer.parents or ()):
             yield f"manifest.json: layer {layer.name} builds on {', '.join(layer.parents or ())}, not all before it"
+        if layer.name in earlier:
+            yield f"manifest.json: layer {layer.name} is there more than once"
         earlier.add(layer.name)
     if len(images) != run.manifest.images["count"]:
         yield f"images.parquet: {len(images)} rows, but the manifest counts {run.manifest.images['count']}"

@@ -129,10 +129,10 @@ class Cards:
 
     def _original(self, path: str) -> str | None:
         """The image itself, where it lies in a folder that the app may show images from."""
-        file = (Path(str(self._lookup.run.manifest.images.get("source"))) / path).resolve()
-        if not any(file.is_relative_to(folder.resolve()) for folder in self._originals):
-            return None
         try:
+            file = (Path(str(self._lookup.run.manifest.images.get("source"))) / path).resolve()
+            if not any(file.is_relative_to(folder.resolve()) for folder in self._originals):
+                return None
             with Image.open(file) as opened:
                 opened.draft("RGB", (LARGEST, LARGEST))
                 whole = ImageOps.exif_transpose(opened).convert("RGB")

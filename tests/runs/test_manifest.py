@@ -103,11 +103,31 @@ def test_rubbish_is_refused(text: str) -> None:
         (("seconds", "labels"), "long"),
         (("files", "neurons.parquet"), 12),
         (("snapshots",), 1.0),
+        (("settings", "false_discovery_rate"), "all"),
+        (("model", "weights_sha256"), 7),
+        (("layers", 1, "parents"), [["block0"]]),
+        (("layers", 0, "example_box"), "wide"),
+        (("files", "neurons.parquet"), {"sha256": "0", "bytes": 0.5}),
     ],
 )
 def test_a_value_that_readers_could_not_use_is_refused(path: tuple[Any, ...], value: object) -> None:
     with pytest.raises(RunError, match=path[0]):
         Manifest.from_json(json.dumps(mutilated(path, value, remove=False)))
+
+
+def test_half_a_letter_is_refused() -> None:
+    text = json.dumps(mutilated(("model", "name"), "\ud83d", remove=False))
+    with pytest.raises(RunError, match="ud83d', half a letter"):
+        Manifest.from_json(text)
+    assert Manifest.from_json(text.replace("\\ud83d", "\\ud83d\\ude00")).model["name"] == "\U0001f600"
+
+
+@pytest.mark.parametrize(("path", "new"), [(("format",), "2\n" * 999), (("run_id",), ["\x1b[31m"] * 999)])
+def test_a_wrong_value_is_said_in_a_short_line(path: tuple[str, ...], new: object) -> None:
+    with pytest.raises(RunError) as caught:
+        Manifest.from_json(json.dumps(mutilated(path, new, remove=False)))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
 
 
 @given(st.sampled_from(places(CONTENT)), json_values, st.booleans())

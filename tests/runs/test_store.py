@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -357,6 +358,18 @@ class TestCheck:
         (run / "manifest.json").write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
         assert check_run(run) == [f"{name}: not listed in the manifest"]
 
+    @pytest.mark.parametrize("name", ["a\0b", "n" * 300, "a\nb", "\x1b[31m", "", "."])
+    def test_a_listed_name_that_no_file_of_a_run_has_is_a_problem_in_one_line(self, run: Path, name: str) -> None:
+        manifest = Manifest.read(run)
+        files = {**manifest.files, name: {"sha256": "0", "bytes": 0}}
+        (run / "manifest.json").write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+        (problem,) = check_run(run)
+        assert problem.isprintable()
+        assert re.search(": (missing|cannot be read: )", problem)
+        refuse_occupied(run.parent / "free")
+        with pytest.raises(RunError, match="already there"):
+            refuse_occupied(run, manifest.run_id)
+
     @pytest.mark.parametrize("name", ["../outside.txt", "/etc/hostname", "a/../../outside.txt"])
     def test_a_listed_path_outside_the_folder_is_not_opened(self, run: Path, name: str) -> None:
         (run.parent / "outside.txt").write_text("secret")
@@ -407,6 +420,24 @@ class TestCheck:
     ) -> None:
         rewrite(run, table, change)
         assert any(line.startswith(f"{table}.parquet: ") and problem in line for line in check_run(run))
+
+    def test_a_layer_that_is_there_twice_is_found(self, run: Path) -> None:
+        manifest = Manifest.read(run)
+        layers = (manifest.layers[0], replace(manifest.layers[1], name="block0", parents=()))
+        (run / "manifest.json").write_text(replace(manifest, layers=layers).to_json(), encoding="utf-8")
+        assert "manifest.json: layer block0 is there more than once" in check_run(run)
+
+    def test_a_manifest_of_endless_layers_is_a_problem_at_once(self, run: Path) -> None:
+        manifest = Manifest.read(run)
+        layers = (manifest.layers[0], replace(manifest.layers[1], channels=10**13))
+        (run / "manifest.json").write_text(replace(manifest, layers=layers).to_json(), encoding="utf-8")
+        assert check_run(run)[0].startswith("neurons.parquet: 24 rows, but the manifest's layers have 10000000000012")
+
+    def test_a_column_that_is_there_twice_is_found(self, run: Path) -> None:
+        table = pq.read_table(run / "neurons.parquet")
+        pq.write_table(table.append_column("cluster", table["cluster"]), run / "neurons.parquet")
+        seal(run, "neurons.parquet")
+        assert check_run(run) == ["neurons.parquet: column cluster is there more than once"]
 
     @pytest.mark.parametrize("name", [*SCHEMAS, *LATER_SCHEMAS])
     def test_a_missing_column_is_found_by_name(self, run: Path, name: str) -> None:
