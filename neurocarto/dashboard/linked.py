@@ -2,7 +2,7 @@
 
 import hashlib
 
-from neurocarto.dashboard import components, inspected, state, widgets
+from neurocarto.dashboard import components, inspected, names_panel, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
@@ -105,7 +105,7 @@ def graph_controls(lookup: Lookup, selection: Selection) -> dict[str, dict[str, 
 
 def graph_version(opened: OpenRun, selection: Selection) -> str:
     """Return a short name for exactly this graph."""
-    shown = (opened.version, selection.class_, selection.layers, selection.least, selection.edges)
+    shown = (opened.named_version, selection.class_, selection.layers, selection.least, selection.edges)
     return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
 
@@ -115,6 +115,7 @@ def inspector(opened: OpenRun, shown: Highlight) -> None:
         "Inspector",
         "What the selection responds to, is related to and is needed for. Click names and patches.",
     )
+    names_panel.panel(opened)
     html = inspected.html(opened, state.current(), shown)
     components.gallery(html=html, on_event=lambda event: on_event(opened, event))
 

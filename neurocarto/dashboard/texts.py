@@ -145,6 +145,29 @@ UNMEASURED = (
     "embedding and map predict."
 )
 
+NAMES_HOW = (
+    "People's names and notes for clusters: select a cluster and click Name on its card. A name shows wherever the "
+    "cluster does, beside the computed label."
+)
+
+
+def names_damaged(problem: str) -> str:
+    """Return that the names beside a run cannot be shown, and why."""
+    return f"The names that people gave cannot be shown: {problem}."
+
+
+def names_of_session(problem: str) -> str:
+    """Return that a session's names are nowhere else, and why. problem: "" where the server keeps none at all."""
+    why = problem or "this server keeps nothing"
+    return f"Your names live in this session alone ({why}): download them under Names to keep them."
+
+
+def names_loaded(known: int, unknown: int) -> str:
+    """Return what came of a file of names. unknown: how many were of clusters that the run does not have."""
+    rest = f" {unknown:,} are of clusters that this run does not have." if unknown else ""
+    return f"The file's names of {known:,} cluster{'s' * (known != 1)} are merged: of two, the later stays.{rest}"
+
+
 STUDY_HOW = "The same test that a judge network takes on the Quality page. A link to this page is enough to take part."
 NO_QUESTIONS = (
     "No question can be asked about this run",
