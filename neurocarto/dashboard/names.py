@@ -37,6 +37,11 @@ def load(opened: OpenRun, content: bytes) -> str:
     return texts.names_loaded(len(known.entries), len(found.entries) - len(known.entries))
 
 
+def are_kept(opened: OpenRun) -> bool:
+    """Return whether names can be kept beside the run, as far as that is known before it is tried."""
+    return not view_only() and os.access(opened.run.folder, os.W_OK)
+
+
 def lines(opened: OpenRun) -> list[str]:
     """Return what there is to say of a run's names: that the file is damaged, that the session's are not kept."""
     _, damaged = _kept(opened)

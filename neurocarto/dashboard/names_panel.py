@@ -15,7 +15,7 @@ def panel(opened: OpenRun) -> None:
     shown = opened.lookup.names
     key = f"nc_names_file_{st.session_state.get(_FIELD, 0)}"
     with st.popover(f"Names ({len(shown):,})", key="nc_names_panel"):
-        st.caption(texts.NAMES_HOW)
+        st.caption(texts.NAMES_HOW if names.are_kept(opened) else f"{texts.NAMES_HOW} {texts.NAMES_UNKEPT}")
         st.download_button(
             "Download names",
             shown.to_json(opened.run.manifest.run_id),

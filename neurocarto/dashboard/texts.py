@@ -149,6 +149,7 @@ NAMES_HOW = (
     "People's names and notes for clusters: select a cluster and click Name on its card. A name shows wherever the "
     "cluster does, beside the computed label."
 )
+NAMES_UNKEPT = "This server keeps none: they live in your session until you download them."
 
 
 def names_damaged(problem: str) -> str:
@@ -164,7 +165,7 @@ def names_of_session(problem: str) -> str:
 
 def names_loaded(known: int, unknown: int) -> str:
     """Return what came of a file of names. unknown: how many were of clusters that the run does not have."""
-    rest = f" {unknown:,} are of clusters that this run does not have." if unknown else ""
+    rest = f" Left out, since this run has no such cluster: {unknown:,}." if unknown else ""
     return f"The file's names of {known:,} cluster{'s' * (known != 1)} are merged: of two, the later stays.{rest}"
 
 
