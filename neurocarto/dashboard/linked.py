@@ -2,6 +2,8 @@
 
 import hashlib
 
+import streamlit as st
+
 from neurocarto.dashboard import components, inspected, names_panel, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
@@ -111,11 +113,13 @@ def graph_version(opened: OpenRun, selection: Selection) -> str:
 
 def inspector(opened: OpenRun, shown: Highlight) -> None:
     """Show what is known of what is selected."""
-    widgets.heading(
-        "Inspector",
-        "What the selection responds to, is related to and is needed for. Click names and patches.",
-    )
-    names_panel.panel(opened)
+    with st.container(key="nc_inspecting", horizontal=True, wrap=False, vertical_alignment="center"):
+        widgets.heading(
+            "Inspector",
+            "What the selection responds to, is related to and is needed for.",
+        )
+        names_panel.button(opened)
+    names_panel.lines(opened)
     html = inspected.html(opened, state.current(), shown)
     components.gallery(html=html, on_event=lambda event: on_event(opened, event))
 

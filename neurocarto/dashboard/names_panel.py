@@ -1,4 +1,4 @@
-"""Names of clusters as a file: how many there are, the ways in and out, and what cannot be kept."""
+"""Names of clusters as a file: the ways in and out, and what cannot be kept."""
 
 import streamlit as st
 
@@ -10,8 +10,8 @@ _LOADED, _FIELD = "nc_names_loaded", "nc_names_field"
 """In the session: what came of the last file, and the number of the field for the next."""
 
 
-def panel(opened: OpenRun) -> None:
-    """Show how many clusters have a name, the ways in and out for a file of them, and what cannot be kept."""
+def button(opened: OpenRun) -> None:
+    """Show how many clusters have a name; behind it are the ways in and out for a file of them."""
     shown = opened.lookup.names
     key = f"nc_names_file_{st.session_state.get(_FIELD, 0)}"
     with st.popover(f"Names ({len(shown):,})", key="nc_names_panel"):
@@ -27,6 +27,10 @@ def panel(opened: OpenRun) -> None:
         )
         size = LARGEST // 2**20
         st.file_uploader("Load names", "json", key=key, on_change=_receive, args=(opened, key), max_upload_size=size)
+
+
+def lines(opened: OpenRun) -> None:
+    """Say what there is to say of a run's names, and what came of the file that was just loaded."""
     loaded = st.session_state.pop(_LOADED, "")
     for line in filter(None, [*names.lines(opened), loaded]):
         widgets.notice(line)

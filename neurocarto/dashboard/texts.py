@@ -8,8 +8,8 @@ METHOD = """
 ### What you see, and how it was made
 
 A vision network sees an image through thousands of **neurons** (here: the channels of its layers). NeuroCartography
-shows which of them detect the same thing, which things occur together, and what a class relies on. No person named
-or grouped anything; all of it is computed from the images of the run.
+shows which of them detect the same thing, which things occur together, and what a class relies on. No person grouped
+anything; all of it is computed from the images of the run.
 
 **Example patches.** In one pass over the images, the places where each neuron fires most strongly are kept, at most
 one per image. A patch is the part of the image that the activation depends on most.
@@ -38,7 +38,8 @@ the layer certainly better than it does with random groups, and when they fire a
 *tentative* when it tells them better, but not all of that is certain. The Quality page has the numbers, the Study page
 the same test for people.
 
-**Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
+**Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts. Where
+people have given a cluster a **name**, it stands before the label.
 """
 
 LIMITS = """
