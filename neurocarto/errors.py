@@ -9,7 +9,8 @@ in place.
     ├── ModelError       a model, weights or layer that cannot be used
     ├── ImagesError      an image folder that cannot be used
     ├── EngineError      a cluster that cannot be used
-    └── RunError         a run folder that is missing, damaged, occupied or of another format
+    ├── RunError         a run folder that is missing, damaged, occupied or of another format
+    └── NamesError       names of clusters that cannot be read or kept
 """
 
 
@@ -35,6 +36,10 @@ class EngineError(NeurocartoError):
 
 class RunError(NeurocartoError):
     """A run folder is missing, damaged, occupied or of another format."""
+
+
+class NamesError(NeurocartoError):
+    """Names of clusters cannot be read or kept."""
 
 
 def printable(text: object, most: int = 80) -> str:

@@ -41,7 +41,7 @@ def start_of(opened: OpenRun, selection: Selection) -> tuple[int | None, list[in
 
 
 def _flow(opened: OpenRun, found: Cascade, content: dict[str, object]) -> None:
-    version = f"{opened.version} {found.class_} {found.start} {found.count}"
+    version = f"{opened.named_version} {found.class_} {found.start} {found.count}"
     components.publish("cascade", version, encoded(content))
     components.cascade(
         version=version,

@@ -62,7 +62,7 @@ def _other_filter(opened: OpenRun, selection: Selection) -> None:
 
 def _graph(opened: OpenRun, selection: Selection, first: str, second: str) -> None:
     chosen = first, second, selection.layers, selection.least, selection.edges
-    version = hashlib.sha256(repr((opened.version, "classes", *chosen)).encode()).hexdigest()[:16]
+    version = hashlib.sha256(repr((opened.named_version, "classes", *chosen)).encode()).hexdigest()[:16]
     data = comparison_data(opened, *chosen)
     components.publish("graph", version, encoded(data))
     shown = [cluster for cluster in selection.clusters if cluster in opened.lookup.cluster_layer]

@@ -1,9 +1,9 @@
-"""What the views ask for when someone clicks, draws or chooses: each changes the one selection."""
+"""What the views ask for when someone clicks, draws or chooses: each changes the one selection, or a cluster's name."""
 
 from dataclasses import replace
 from typing import Any
 
-from neurocarto.dashboard import moves, state
+from neurocarto.dashboard import moves, names, state
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.selection import with_choice
@@ -15,12 +15,15 @@ PAGES = ("explore", "cascade", "classes")
 
 
 def on_event(opened: OpenRun, event: Event) -> None:
-    """Change the selection as a view asks; events that name nothing that exists change nothing."""
+    """Change the selection, or a cluster's name, as a view asks; what names nothing that exists changes nothing."""
     selection, lookup = state.current(), opened.lookup
     kind, add = event.get("kind"), bool(event.get("add"))
     if kind == "click" and event.get("page") in PAGES:
         kind = "select"  # what leads to another page is to be seen there, never to be toggled off
     cluster, neuron, name = _number(event.get("cluster")), _number(event.get("neuron")), event.get("name")
+    if kind == "name" and cluster in lookup.cluster_layer:
+        names.rename(opened, cluster, str(name or ""), str(event.get("note") or ""))
+        return
     if kind == "clear":
         state.change(selection.cleared())
     elif kind == "choose":

@@ -2,7 +2,9 @@
 
 import hashlib
 
-from neurocarto.dashboard import components, inspected, state, widgets
+import streamlit as st
+
+from neurocarto.dashboard import components, inspected, names_panel, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
@@ -105,16 +107,19 @@ def graph_controls(lookup: Lookup, selection: Selection) -> dict[str, dict[str, 
 
 def graph_version(opened: OpenRun, selection: Selection) -> str:
     """Return a short name for exactly this graph."""
-    shown = (opened.version, selection.class_, selection.layers, selection.least, selection.edges)
+    shown = (opened.named_version, selection.class_, selection.layers, selection.least, selection.edges)
     return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
 
 def inspector(opened: OpenRun, shown: Highlight) -> None:
     """Show what is known of what is selected."""
-    widgets.heading(
-        "Inspector",
-        "What the selection responds to, is related to and is needed for. Click names and patches.",
-    )
+    with st.container(key="nc_inspecting", horizontal=True, wrap=False, vertical_alignment="center"):
+        widgets.heading(
+            "Inspector",
+            "What the selection responds to, is related to and is needed for.",
+        )
+        names_panel.button(opened)
+    names_panel.lines(opened)
     html = inspected.html(opened, state.current(), shown)
     components.gallery(html=html, on_event=lambda event: on_event(opened, event))
 

@@ -2,13 +2,14 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
+from neurocarto.runs.names import Names
 from neurocarto.runs.store import SCORES, Run, find_runs, is_run
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
@@ -31,7 +32,10 @@ DEMO = "demo"
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run with everything that is indexed once: shared, read only."""
+    """A run with everything that is indexed once: shared, read only.
+
+    version: of the run, which no name changes: what shows none is keyed by it.
+    """
 
     name: str
     version: str
@@ -43,6 +47,16 @@ class OpenRun:
     def run(self) -> Run:
         """The run itself."""
         return self.lookup.run
+
+    @property
+    def named_version(self) -> str:
+        """Version of the run with people's names of its clusters: the key of what shows labels."""
+        return f"{self.version} {self.lookup.names.version}"
+
+    def named(self, names: Names) -> "OpenRun":
+        """Return the same run under other names of clusters; nothing is opened or indexed anew."""
+        lookup = self.lookup.named(names)
+        return replace(self, lookup=lookup, cards=self.cards.named(lookup))
 
 
 def run_folders() -> dict[str, Path]:
@@ -126,11 +140,16 @@ def index_data(opened: OpenRun) -> bytes:
 def _index(version: str, _opened: OpenRun) -> bytes:
     lookup = _opened.lookup
     clusters = [
-        [cluster, lookup.label(cluster), layer, lookup.scorecard.badges.get(cluster, "")]
+        [cluster, lookup.labels[cluster], layer, lookup.scorecard.badges.get(cluster, "")]
         for cluster, layer in lookup.cluster_layer.items()
     ]
     layers = [[layer.name, layer.channels] for layer in lookup.run.manifest.layers]
     return encoded({"classes": lookup.classes, "clusters": clusters, "layers": layers})
+
+
+def names_data(opened: OpenRun) -> bytes:
+    """Return people's names of clusters for the browser, which lays them over what is made once per run."""
+    return encoded({str(cluster): name for cluster, name in opened.lookup.names.given.items()})
 
 
 def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, bytes]:
@@ -146,7 +165,7 @@ def _colours(version: str, colour: str, class_: str, _opened: OpenRun) -> bytes:
 
 def graph_data(opened: OpenRun, class_: str, layers: tuple[str, ...], least: float, edges: int) -> dict[str, Any]:
     """Return the cluster graph of a class over some layers, computed once."""
-    return _graph(opened.version, class_, layers, least, edges, opened)
+    return _graph(opened.named_version, class_, layers, least, edges, opened)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -158,7 +177,7 @@ def _graph(
 
 def cascade_data(opened: OpenRun, start: int, class_: str, count: int) -> tuple[Cascade, dict[str, Any]]:
     """Return the cascade of a cluster and what the component draws of it, computed once."""
-    return _cascade(opened.version, start, class_, count, opened)
+    return _cascade(opened.named_version, start, class_, count, opened)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -169,7 +188,7 @@ def _cascade(version: str, start: int, class_: str, count: int, _opened: OpenRun
 
 def quality_html(opened: OpenRun, layers: tuple[str, ...]) -> dict[str, str]:
     """Return the parts of the scorecard of some layers, none for all: verdict, layers, ranking; drawn once."""
-    return _quality(opened.version, layers, opened)
+    return _quality(opened.named_version, layers, opened)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -212,7 +231,7 @@ def comparison_data(
     opened: OpenRun, first: str, second: str, layers: tuple[str, ...], least: float, edges: int
 ) -> dict[str, Any]:
     """Return the graph of two classes over some layers, computed once."""
-    return _comparison(opened.version, first, second, layers, least, edges, opened)
+    return _comparison(opened.named_version, first, second, layers, least, edges, opened)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

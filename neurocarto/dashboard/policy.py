@@ -9,7 +9,7 @@ from neurocarto.errors import SettingsError
 
 def view_only() -> bool:
     """Whether nothing may be written or computed here (NEUROCARTO_VIEW_ONLY)."""
-    return os.environ.get("NEUROCARTO_VIEW_ONLY", "0") not in {"", "0"}
+    return os.environ.get("NEUROCARTO_VIEW_ONLY", "").strip().lower() not in {"", "0", "false", "no"}
 
 
 def cannot_compute() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from neurocarto.dashboard import components, moves, state, widgets
+from neurocarto.dashboard import components, moves, names, state, widgets
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
@@ -46,7 +46,7 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
         if run and run not in folders:
             raise RunError("there is no run of that name here")
         chosen = run or next(iter(folders))
-        return open_run(chosen, folders[chosen])
+        return names.named(open_run(chosen, folders[chosen]))
 
     try:
         opened = state.restore(open_named)

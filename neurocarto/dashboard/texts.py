@@ -11,8 +11,8 @@ METHOD = """
 ### What you see, and how it was made
 
 A vision network sees an image through thousands of **neurons** (here: the channels of its layers). NeuroCartography
-shows which of them detect the same thing, which things occur together, and what a class relies on. No person named
-or grouped anything; all of it is computed from the images of the run.
+shows which of them detect the same thing, which things occur together, and what a class relies on. No person grouped
+anything; all of it is computed from the images of the run.
 
 **Example patches.** In one pass over the images, the places where each neuron fires most strongly are kept, at most
 one per image. A patch is the part of the image that the activation depends on most.
@@ -41,7 +41,8 @@ the layer certainly better than it does with random groups, and when they fire a
 *tentative* when it tells them better, but not all of that is certain. The Quality page has the numbers, the Study page
 the same test for people.
 
-**Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts.
+**Labels** name the image labels or predictions that are over-represented among a cluster's patches, with counts. Where
+people have given a cluster a **name**, it stands before the label.
 """
 
 LIMITS = """
@@ -147,6 +148,30 @@ UNMEASURED = (
     "This run was made before runs measured themselves: make it again to see coverage, stability and how well "
     "embedding and map predict."
 )
+
+NAMES_HOW = (
+    "People's names and notes for clusters: select a cluster and click Name on its card. A name shows wherever the "
+    "cluster does, beside the computed label."
+)
+NAMES_UNKEPT = "This server keeps none: they live in your session until you download them."
+
+
+def names_damaged(problem: str) -> str:
+    """Return that the names beside a run cannot be shown, and why."""
+    return f"The names that people gave cannot be shown: {problem}."
+
+
+def names_of_session(problem: str) -> str:
+    """Return that a session's names are nowhere else, and why. problem: "" where the server keeps none at all."""
+    why = problem or "this server keeps nothing"
+    return f"Your names live in this session alone ({why}): download them under Names to keep them."
+
+
+def names_loaded(known: int, unknown: int) -> str:
+    """Return what came of a file of names. unknown: how many were of clusters that the run does not have."""
+    rest = f" Left out, since this run has no such cluster: {unknown:,}." if unknown else ""
+    return f"The file's names of {known:,} cluster{'s' * (known != 1)} are merged: of two, the later stays.{rest}"
+
 
 STUDY_HOW = "The same test that a judge network takes on the Quality page. A link to this page is enough to take part."
 NO_QUESTIONS = (

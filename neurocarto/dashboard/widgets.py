@@ -11,7 +11,7 @@ import streamlit as st
 from neurocarto.dashboard import components, moves, state
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
-from neurocarto.dashboard.loaders import OpenRun, index_data, run_folders
+from neurocarto.dashboard.loaders import OpenRun, index_data, names_data, run_folders
 from neurocarto.dashboard.selection import Selection, query_string
 from neurocarto.views.lookup import Lookup
 
@@ -81,7 +81,10 @@ def filters(opened: OpenRun) -> None:
         _layer_filter(lookup, selection)
     with find:
         components.publish("index", opened.version, index_data(opened))
-        components.search(version=opened.version, on_event=lambda event: _found(opened, event))
+        components.publish("names", opened.named_version, names_data(opened))
+        components.search(
+            version=opened.version, names=opened.named_version, on_event=lambda event: _found(opened, event)
+        )
     clear.button(
         "Clear selection",
         key="nc_clear",

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Container, Sequence
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,8 @@ from neurocarto.views.strips import Strips
 
 HOVERED, MEMBERS, MEMBER_PATCHES = 56, 4, 5
 NODE, THUMB, STRIP = 72, 40, 6
+NOTED = 160
+"""Characters of a note on the card under the mouse."""
 LARGEST = 1024
 """Longest side of an original as it is shown, in pixels."""
 
@@ -27,7 +30,8 @@ class Cards:
     """Answers the questions of the views about one run.
 
     `n:7` and `c:7`: the card of neuron or cluster 7; `t:7`: a thumbnail of neuron 7, as a data URI; `g:7`: the
-    picture of cluster 7 in a graph; `s:7`: the strip of patches on its card; `i:5:7`: the whole
+    picture of cluster 7 in a graph; `s:7`: the strip of patches on its card; `f:7`: its name, note and computed label,
+    for the form that changes them; `i:5:7`: the whole
     image 5 with the box of neuron 7; `w:5`: image 5 alone; `p:1:2`: classes 1 and 2 side by side; `maps`: the maps
     after a part of the images.
     """
@@ -35,6 +39,10 @@ class Cards:
     def __init__(self, lookup: Lookup, patches: Patches, originals: Sequence[Path] = ()) -> None:
         self._lookup, self._patches, self._originals = lookup, patches, originals
         self._strips, self._openable = Strips(lookup, patches, openable=False), Strips(lookup, patches)
+
+    def named(self, lookup: Lookup) -> "Cards":
+        """Return the answers under other names of clusters. lookup: of the same run."""
+        return Cards(lookup, self._patches, self._originals)
 
     def answer(self, question: str) -> Any:
         """Return the answer, None where there is none: questions come from browsers, so they may be anything."""
@@ -48,6 +56,7 @@ class Cards:
             "c": (self._cluster, [clusters]),
             "g": (self._node, [clusters]),
             "s": (lambda cluster: self._openable.cluster(cluster, STRIP), [clusters]),
+            "f": (self._form, [clusters]),
             "i": (self._image, [self._lookup.images.index, neurons]),
             "w": (self._image, [self._lookup.images.index]),
             "p": (self._pair, [classes, classes]),
@@ -71,7 +80,13 @@ class Cards:
         shown = f", {MEMBERS} of them shown" if len(members) > MEMBERS else ""
         layer = lookup.layers[lookup.cluster_layer[cluster]]
         lines = [f"cluster {cluster} in {layer}", f"{len(members)} neurons, one in each row{shown}"]
+        if note := lookup.names.noted.get(cluster):
+            lines.append(shorten(note, NOTED, placeholder="…"))
         return _card(lookup.label(cluster), lines, rows, pill(lookup, cluster))
+
+    def _form(self, cluster: int) -> dict[str, str]:
+        names, label = self._lookup.names, self._lookup.labels[cluster]
+        return {"name": names.given.get(cluster, ""), "note": names.noted.get(cluster, ""), "label": label}
 
     def _thumb(self, neuron: int) -> str | None:
         return self._first(self._lookup.examples(neuron, 1), THUMB)

@@ -39,14 +39,15 @@ class Gallery:
         return f'<div class="nc-cards">{"".join(cards)}</div>'
 
     def cluster(self, cluster: int, members: int = 12, patches: int = 10) -> str:
-        """Return a cluster's card: members × patches, label with its evidence, size and quality."""
+        """Return a cluster's card: members × patches, label with its evidence, people's note, size and quality."""
         found = self._lookup.members(cluster)
         rows = [self._member(int(neuron), patches) for neuron in found[:members]]
         rest = len(found) - members
         more = f'<p class="nc-note">and {rest:,} more neurons</p>' if rest > 0 else ""
         return (
             f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self._heading(cluster, True)}'
-            f'{self._evidence(cluster)}{self._tests(cluster)}<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
+            f"{self._note(cluster)}{self._evidence(cluster)}{self._tests(cluster)}"
+            f'<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
         )
 
     def neuron(self, neuron: int, patches: int = 14) -> str:
@@ -109,6 +110,10 @@ class Gallery:
             for column, value in values
             if value is not None and not math.isnan(value)
         ]
+
+    def _note(self, cluster: int) -> str:
+        text = self._lookup.names.noted.get(cluster)
+        return f'<p class="nc-remark">{escape(text)}</p>' if text else ""
 
     def _evidence(self, cluster: int) -> str:
         frame = self._lookup.clusters

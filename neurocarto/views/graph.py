@@ -81,10 +81,10 @@ def add_cluster(
     strength: 0…1, its size; place: x, y in graph units; more: of the node's data.
     """
     low, high = NODE_SIZES
-    # vis-network names the node by its label; the full label travels in `name` and is only ever set as text.
+    # vis-network writes the label beneath the node; the full one travels in `name` and is only ever set as text.
     network.add_node(
         int(cluster),
-        label=wrapped(lookup.label(cluster), 16),
+        label=wrapped(lookup.short_label(cluster), 16),
         name=lookup.label(cluster),
         level=lookup.cluster_layer[cluster],
         layer=lookup.layers[lookup.cluster_layer[cluster]],

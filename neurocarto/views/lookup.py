@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neurocarto.records import ALL_IMAGES, layer_slices
+from neurocarto.runs.names import Names
 from neurocarto.runs.store import Run
 from neurocarto.views.scorecard import Scorecard
 
@@ -37,13 +38,26 @@ def _row_type(columns: tuple[str, ...]) -> Any:
 
 
 class Lookup:
-    """Indices over one run. Read only, shared between sessions; nothing is computed before it is needed."""
+    """Indices over one run. Read only, shared between sessions; nothing is computed before it is needed.
+
+    names: what people call the clusters. Each session may see others, so they alone lie outside of what is shared.
+    """
+
+    __slots__ = ("__dict__", "names")
 
     def __init__(self, run: Run) -> None:
+        self.names = Names()
         self.run = run
         self.scorecard = Scorecard(run)
         self._important = lru_cache(KEPT_CLASSES)(self._read_important)
         self._edges = lru_cache(KEPT_CLASSES)(self._read_edges)
+
+    def named(self, names: Names) -> "Lookup":
+        """Return the same indices under other names of clusters: whatever either computes, both have."""
+        other = Lookup.__new__(Lookup)
+        other.__dict__ = self.__dict__
+        other.names = names
+        return other
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -129,12 +143,16 @@ class Lookup:
         return order[slice(*np.searchsorted(clusters, np.array([cluster, cluster + 1], clusters.dtype)))]
 
     def label(self, cluster: int) -> str:
-        """Return a cluster's label, or its number where it has none."""
-        return self.labels[cluster]
+        """Return how a cluster is called: people's name and the computed label, or the latter alone."""
+        return " · ".join(dict.fromkeys((self.short_label(cluster), self.labels[cluster])))
+
+    def short_label(self, cluster: int) -> str:
+        """Return people's name of a cluster, or the computed label where it has none: where there is no room."""
+        return self.names.given.get(cluster, self.labels[cluster])
 
     @cached_property
     def labels(self) -> dict[int, str]:
-        """The clusters' labels, in the order of their table."""
+        """The clusters' computed labels, in the order of their table; the number of one that has none."""
         table = self.run.clusters
         return {
             cluster: label if isinstance(label, str) and label.strip() else f"cluster {cluster}"

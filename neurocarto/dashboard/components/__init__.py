@@ -100,7 +100,11 @@ def graph(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event]
 
 
 def cascade(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event], None]) -> None:
-    """Show the published cascade. Events: {kind: select, cluster, page}, {kind: choose, name, value}, {kind: clear}."""
+    """Show the published cascade.
+
+    Events: {kind: select, cluster, page}, {kind: choose, name, value}, {kind: clear},
+    {kind: name, cluster, name, note}.
+    """
     _mount("cascade", {"version": version, **highlight}, on_event)
 
 
@@ -110,8 +114,9 @@ def matrix(*, version: str, highlight: dict[str, Any], on_event: Callable[[Event
 
 
 def gallery(*, html: str, on_event: Callable[[Event], None], name: str = "gallery") -> None:
-    """Show cards (escaped HTML). Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}.
+    """Show cards (escaped HTML).
 
+    Events: {kind: click, cluster or neuron, add, page}, {kind: class, name, page}, {kind: name, cluster, name, note}.
     A button's data-event holds any other event as JSON. name: where a page shows several, that of this one.
     """
     _mount("gallery", {"html": html}, on_event, f"nc_{name}")
@@ -122,9 +127,9 @@ def study(*, html: str, question: int, on_event: Callable[[Event], None]) -> Non
     _mount("study", {"html": html, "question": question}, on_event)
 
 
-def search(*, version: str, on_event: Callable[[Event], None]) -> None:
-    """Show the search box over the published index. Events: {kind: select, cluster, neuron or name}."""
-    _mount("search", {"version": version}, on_event)
+def search(*, version: str, names: str, on_event: Callable[[Event], None]) -> None:
+    """Show the search box over the published index and names. Events: {kind: select, cluster, neuron or name}."""
+    _mount("search", {"version": version, "names": names}, on_event)
 
 
 def copy_link(*, query: str) -> None:

@@ -46,6 +46,10 @@ class Answers {
     });
   }
 
+  forget(questions) {
+    for (const question of this.known.keys()) if (questions.test(question)) this.known.delete(question);
+  }
+
   soon() {
     if (this.timer || this.asked) return;
     this.timer = setTimeout(() => inTurn(() => this.put()), 15);

@@ -21,8 +21,10 @@ class Cascade extends Graph {
     this.begin = make("button", { type: "button" }, "Start here");
     this.open.addEventListener("click", () => this.send({ kind: "select", cluster: this.pinned, page: "explore" }));
     this.begin.addEventListener("click", () => this.send({ kind: "select", cluster: this.pinned }));
-    this.stage.after(make("div", { class: "nc-pinned", role: "region", "aria-label": "Pinned concept" }, this.card,
-      make("div", { class: "nc-tools" }, this.open, this.begin)));
+    const tools = make("div", { class: "nc-tools" }, this.open, this.begin);
+    this.naming = new Naming(undefined, (event) => this.send(event));
+    this.stage.after(make("div", { class: "nc-pinned", role: "region", "aria-label": "Pinned concept" }, this.card, tools));
+    this.naming.attach(tools, this.card);
     this.player = make("button", { type: "button" });
     this.player.addEventListener("click", () => this.toggle());
     this.slider = make("input", { type: "range", min: "0", step: "1", "aria-label": "Steps shown from the start" });
@@ -157,6 +159,7 @@ class Cascade extends Graph {
     const { name, step } = this.byId.get(id);
     this.pinned = id;
     this.root.dataset.pinned = id;
+    this.naming.of(id);
     this.begin.hidden = id === this.from;
     this.open.setAttribute("aria-label", `Open ${name} in Explore`);
     this.begin.setAttribute("aria-label", `Start the cascade at ${name}`);

@@ -1,6 +1,7 @@
 class Gallery {
   constructor(root) {
     this.root = root;
+    this.namings = new Map();
     root.addEventListener("click", (event) => this.clicked(event));
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("pointerover", (event) => this.over(event.target));
@@ -13,10 +14,25 @@ class Gallery {
   update({ html }) {
     if (html === this.html) return;
     this.html = html;
+    const focused = document.activeElement;
     this.root.innerHTML = html;
+    this.addNamings(focused);
     this.sight.disconnect();
     for (const strip of this.root.querySelectorAll("[data-strip]")) this.sight.observe(strip);
     this.root.dataset.cards = this.root.querySelectorAll(".nc-card").length;
+  }
+
+  // The whole card of a cluster has a button to name it.
+  addNamings(focused) {
+    const before = this.namings;
+    this.namings = new Map();
+    for (const header of this.root.querySelectorAll(".nc-full[data-card-cluster] > header")) {
+      const cluster = +header.parentElement.dataset.cardCluster;
+      const naming = before.get(cluster) ?? new Naming(cluster, (event) => this.send(event));
+      naming.attach(header, header);
+      this.namings.set(cluster, naming);
+      if (naming.holds(focused)) focused.focus();
+    }
   }
 
   // Patches of compact cards are asked for when they come near the part of the page that is seen.

@@ -296,7 +296,7 @@ class Projection {
     const layer = this.content.layers[this.layer[i]];
     const cluster = this.cluster[i];
     return [`${layer.name}/${i - layer.first}`,
-      cluster < 0 ? "in no cluster" : `${this.content.labels[cluster]} (cluster ${cluster})`];
+      cluster < 0 ? "in no cluster" : `${called(cluster, this.content.labels[cluster])} (cluster ${cluster})`];
   }
 
   hover(i, event) {

@@ -23,8 +23,8 @@ class Search {
     document.addEventListener("keydown", this.shortcut);
   }
 
-  async update({ version }) {
-    this.index = await published("index", version);
+  async update({ version, names }) {
+    [this.index] = await Promise.all([published("index", version), published("names", names)]);
   }
 
   // "/" leads here from anywhere but a field that takes text.
@@ -57,10 +57,10 @@ class Search {
 
   clusters(text) {
     const { clusters, layers } = this.index;
-    const found = clusters.filter(([id, label]) => String(id) === text || label.toLowerCase().includes(text));
+    const found = clusters.filter(([id, label]) => String(id) === text || called(id, label).toLowerCase().includes(text));
     found.sort((a, b) => (String(b[0]) === text) - (String(a[0]) === text));
     return { title: "Clusters", found, item: ([id, label, layer, badge]) => (
-      [label, [`cluster ${id} in ${layers[layer][0]}`, badge].filter(Boolean).join(", "), { cluster: id }]) };
+      [called(id, label), [`cluster ${id} in ${layers[layer][0]}`, badge].filter(Boolean).join(", "), { cluster: id }]) };
   }
 
   // layer/channel: the layer by a part of its name, the channel by its first digits.
