@@ -1,4 +1,4 @@
-"""The command line: python -m neurocarto run | score | layers | check | info | cache."""
+"""The command line: python -m neurocarto run | score | layers | check | info | report | cache."""
 
 import argparse
 import sys
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="run | score | layers | check | info | cache"
+        title="commands", required=True, metavar="run | score | layers | check | info | report | cache"
     )
 
     run = commands.add_parser(
@@ -145,6 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what a run was made from and what it holds")
     info.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     info.set_defaults(command=_info)
+
+    report = commands.add_parser("report", help="write what a run says, or says of one class, as one HTML file")
+    report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    report.add_argument("out", type=Path, metavar="OUT.html", help="the file; it opens offline and prints well")
+    report.add_argument("--class", dest="class_", default="", metavar="NAME", help="one class (default: the whole run)")
+    report.add_argument("--no-images", action="store_true", help="show no part of any image, nor where images lie")
+    report.set_defaults(command=_report)
 
     cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
     _add_cache(cache)
@@ -340,6 +347,14 @@ def _check(options: argparse.Namespace) -> int:
     if not problems:
         print(f"{options.run}: the run is whole")
     return 2 if problems else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from neurocarto.views.report import write_report
+
+    out = write_report(options.run, options.out, options.class_, pixels=not options.no_images)
+    print(f"{out}: {_size(out.stat().st_size)}, opens in any browser, offline and on paper")
+    return 0
 
 
 def _info(options: argparse.Namespace) -> int:
