@@ -1,5 +1,6 @@
 """The cluster graph as SVG, from the data that the graph component draws. Every text from a run is escaped."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,11 @@ HEAD = 8.0
 STYLE = (Path(__file__).parent / "drawings.css").read_text(encoding="utf-8")
 """What a document that shows graphs or maps needs in its style sheet; colours follow its color-scheme."""
 
+_PLAIN = "\n".join(
+    re.sub(r"light-dark\((.*?), .*?\)", r"\1", line) for line in STYLE.splitlines() if "var(" not in line
+)
+"""The same for a file of its own: in light colours, and without what only browsers understand."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -27,9 +33,13 @@ class Drawing:
     rows: int
     """Rows of equal height, from the top."""
 
-    def whole(self, name: str) -> str:
-        """Return the drawing as one SVG element that says what it shows."""
-        return _svg(self.box, self.body, f'role="img" aria-label="{escape(name)}"')
+    def file(self) -> str:
+        """Return it as a document of its own, in light colours and in what every program for drawings understands."""
+        x, y, width, height = self.box
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="nc-drawing" width="{width:.0f}" height="{height:.0f}" '
+            f'viewBox="{x:.1f} {y:.1f} {width:.1f} {height:.1f}"><style>{_PLAIN}</style>{self.body}</svg>'
+        )
 
     def slices(self, name: str, most: int) -> str:
         """Return it cut between rows into parts of `most` rows, which lie one below the other, for pages of paper."""
@@ -117,7 +127,9 @@ def _node(node: Mapping[str, Any], picture: str | None) -> str:
     half = float(node["size"])
     place = f'x="{x - half:.1f}" y="{y - half:.1f}" width="{2 * half:.1f}" height="{2 * half:.1f}"'
     title = f"<title>{escape(str(node['name']))}, cluster {node['id']} in {escape(str(node['layer']))}</title>"
-    body = f'<rect class="nc-node" style="--light:{node["light"]};--dark:{node["dark"]}" {place} rx="2"/>'
+    light, dark = node["light"], node["dark"]
+    colours = f'fill="{light}" stroke="{light}" style="--light:{light};--dark:{dark}"'
+    body = f'<rect class="nc-node" {colours} {place} rx="2"/>'
     if picture and picture.startswith("#"):
         scale = 2 * half / PATCH
         moved = f'transform="translate({x - half:.1f} {y - half:.1f}) scale({scale:.4f})"'
@@ -131,7 +143,8 @@ def _label(lines: list[str], x: float, y: float, apart: float = LINE, kind: str 
     spans = "".join(
         f'<tspan x="{x:.1f}" y="{y + index * apart:.1f}">{escape(line)}</tspan>' for index, line in enumerate(lines)
     )
-    return f"<text{f' class={kind}' if kind else ''}>{spans}</text>"
+    named = f' class="{kind}"' if kind else ""
+    return f"<text{named}>{spans}</text>"
 
 
 def _band(band: Mapping[str, Any], left: float, down: float) -> str:

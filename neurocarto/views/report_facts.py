@@ -120,13 +120,17 @@ def _body(text: str) -> str:
     return text.strip().partition("\n")[2]
 
 
-def _citation(manifest: Manifest) -> str:
-    model, count = manifest.model.get("name"), manifest.images.get("count")
-    line = (
-        f"NeuroCartography {manifest.version}, run {manifest.run_id}: {model} (weights sha256 "
-        f"{str(manifest.model.get('weights_sha256'))[:16]}) on {count:,} images, {manifest.created[:10]}."
-    )
+def citation(manifest: Manifest) -> str:
+    """Return the line by which a run is cited, as plain text."""
+    model = manifest.model
     return (
-        f'<h3>To cite this report</h3><p class="nc-cite">{escape(line)}</p><p class="nc-note">'
+        f"NeuroCartography {manifest.version}, run {manifest.run_id}: {model.get('name')} (weights sha256 "
+        f"{str(model.get('weights_sha256'))[:16]}) on {manifest.images.get('count'):,} images, {manifest.created[:10]}."
+    )
+
+
+def _citation(manifest: Manifest) -> str:
+    return (
+        f'<h3>To cite this report</h3><p class="nc-cite">{escape(citation(manifest))}</p><p class="nc-note">'
         f"Written by neurocarto {__version__} with <code>python -m neurocarto report</code>.</p>"
     )
