@@ -1,4 +1,4 @@
-"""The command line: python -m neurocarto run | score | layers | check | info | export | import | cache."""
+"""The command line: python -m neurocarto COMMAND; --help lists the commands."""
 
 import argparse
 import json
@@ -71,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m neurocarto", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(
-        title="commands", required=True, metavar="run | score | layers | check | info | export | import | cache"
-    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser(
         "run",
@@ -172,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     bring.add_argument("--name", default="", metavar="NAME", help="the folder's name (default: as it was exported)")
     bring.set_defaults(command=_import)
+
+    report = commands.add_parser("report", help="write what a run says, or says of one class, as one HTML file")
+    report.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    report.add_argument("out", type=Path, metavar="OUT.html", help="the file; it opens offline and prints well")
+    report.add_argument("--class", dest="class_", default="", metavar="NAME", help="one class (default: the whole run)")
+    report.add_argument("--no-images", action="store_true", help="show no part of any image, nor where images lie")
+    report.set_defaults(command=_report)
 
     cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
     _add_cache(cache)
@@ -426,6 +431,14 @@ def _import(options: argparse.Namespace) -> int:
 
     folder = import_run(options.archive, options.into, options.name)
     print(f"{folder} is ready: `streamlit run app.py` shows it (NEUROCARTO_RUNS={folder} if it lies outside runs/)")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from neurocarto.views.report import write_report
+
+    out = write_report(options.run, options.out, options.class_, pixels=not options.no_images)
+    print(f"{out}: {_size(out.stat().st_size)}, opens in any browser, offline and on paper")
     return 0
 
 

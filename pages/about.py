@@ -2,20 +2,21 @@
 
 import streamlit as st
 
-from neurocarto.dashboard import facts, texts, widgets
+from neurocarto.dashboard import facts, widgets
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.shell import open_page
+from neurocarto.views import method
 
 
 def draw(opened: OpenRun) -> None:
     """Draw the page."""
     widgets.filters(opened)
-    method, run = st.columns([3, 2], gap="large")
-    with method:
-        st.markdown(texts.METHOD)
-        st.markdown(texts.influence(opened.run.manifest))
-        st.markdown(texts.LIMITS)
-        st.markdown(texts.SOURCES)
+    words, run = st.columns([3, 2], gap="large")
+    with words:
+        st.markdown(method.METHOD)
+        st.markdown(method.influence(opened.run.manifest))
+        st.markdown(method.LIMITS)
+        st.markdown(method.SOURCES)
     with run:
         st.markdown("### This run")
         facts.run_facts(opened.run.manifest)

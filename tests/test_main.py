@@ -88,6 +88,21 @@ def test_looking_at_a_run_imports_nothing_that_only_making_one_needs(planted: Pa
     assert command(code=code).stdout.splitlines()[-1] == "0 []"
 
 
+def test_a_report_is_written_without_what_only_making_a_run_needs(planted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "birds.html"
+    arguments = ["report", str(planted), str(out), "--class", "birds", "--no-images"]
+    code = (
+        f"import sys; from neurocarto.__main__ import main; code = main({arguments!r});"
+        "print(code, sorted({'torch', 'torchvision', 'umap', 'numba', 'datasketch', 'streamlit'} & set(sys.modules)))"
+    )
+    said = command(code=code).stdout.splitlines()
+    assert said[0].startswith(f"{out}: ")
+    assert said[-1] == "0 []"
+    text = out.read_text()
+    assert "birds" in text
+    assert "data:image" not in text
+
+
 class TestProblems:
     """Every one ends with 2 and one line that names what is wrong."""
 
@@ -174,6 +189,15 @@ class TestProblems:
     def test_a_folder_that_is_no_run(self, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str) -> None:
         for folder in (tmp_path, tmp_path / "none"):
             assert f"{folder} is not a run folder" in self.problem(capsys, name, folder)
+
+    def test_a_report_of_what_is_not_there(
+        self, capsys: pytest.CaptureFixture[str], planted: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out.html"
+        assert "no class 'bird'; did you mean 'birds'?" in self.problem(capsys, "report", planted, out, "--class=bird")
+        assert "is not a run folder" in self.problem(capsys, "report", tmp_path, out)
+        assert "ends in .html" in self.problem(capsys, "report", planted, tmp_path / "out.pdf")
+        assert not [*tmp_path.iterdir()]
 
     @pytest.mark.parametrize(
         ("name", "file"), [("check", "neurons.parquet"), ("check", "embedding.npy"), ("info", "neurons.parquet")]
@@ -293,11 +317,12 @@ def test_stopping_a_run_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("", ["run", "layers", "check", "info", "export", "import", "cache", "--version"]),
+        ("", ["run", "layers", "check", "info", "export", "import", "report", "cache", "--version"]),
         ("run", ["--images", "--out", "--model", *MODEL, "--cache", "--no-cache", "--quiet", *KNOBS]),
         ("layers", ["model", *MODEL]),
         ("check", ["RUN"]),
         ("info", ["RUN"]),
+        ("report", ["RUN", "--class", "--no-images"]),
         ("cache", ["--cache", "--clear", "--older-than", "--all"]),
     ],
 )

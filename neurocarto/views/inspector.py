@@ -79,21 +79,12 @@ class Inspector:
         """What the selected class's output loses without a cluster, beside random sets of neurons."""
         measured = self._lookup.effect(self._class, cluster) if self._class else {}
         how = "Its neurons were switched off (held at their mean maps) on images of the class, and the network run on."
-        body = self._loss(cluster, measured) if "effect" in measured else _none(escape(self._unmeasured()))
+        body = (
+            f"<p>{loss(self._lookup, self._class, cluster, measured)}</p>"
+            if "effect" in measured
+            else _none(escape(self._unmeasured()))
+        )
         return _part("Does it matter?", how, body)
-
-    def _loss(self, cluster: int, measured: Mapping[str, float]) -> str:
-        lookup = self._lookup
-        size, layer = len(lookup.members(cluster)), escape(lookup.layers[lookup.cluster_layer[cluster]])
-        text = f"Without it, the output of <strong>{escape(self._class)}</strong> {_falls(measured, 'effect')}"
-        if "effect_null" not in measured:
-            return f"<p>{text}. Random neurons were not measured beside it.</p>"
-        text += f"; without {size:,} random neurons of {layer}, it {_falls(measured, 'effect_null')}."
-        low, high = measured.get("effect_low", nan), measured.get("effect_high", nan)
-        if low > measured.get("effect_null_high", nan):
-            return f"<p>{text} More than chance.</p>"
-        against = high < measured.get("effect_null_low", nan)
-        return f"<p>{text} {'It holds the class back.' if against and high < 0 else 'No more than chance.'}</p>"
 
     def _unmeasured(self) -> str:
         if not self._class:
@@ -128,6 +119,23 @@ class Inspector:
             "Its activation tells their images from all others: 0.5 is chance, 1 perfect; q: false discovery rate.",
             listed(lines) + more if lines else _none("It tells no class from the others."),
         )
+
+
+def loss(lookup: Lookup, class_: str, cluster: int, measured: Mapping[str, float]) -> str:
+    """Return in words what a class's output loses without a cluster, beside random neurons.
+
+    measured: what Lookup.effect returns of it, with an effect.
+    """
+    size, layer = len(lookup.members(cluster)), escape(lookup.layers[lookup.cluster_layer[cluster]])
+    text = f"Without it, the output of <strong>{escape(class_)}</strong> {_falls(measured, 'effect')}"
+    if "effect_null" not in measured:
+        return f"{text}. Random neurons were not measured beside it."
+    text += f"; without {size:,} random neurons of {layer}, it {_falls(measured, 'effect_null')}."
+    low, high = measured.get("effect_low", nan), measured.get("effect_high", nan)
+    if low > measured.get("effect_null_high", nan):
+        return f"{text} More than chance."
+    against = high < measured.get("effect_null_low", nan)
+    return f"{text} {'It holds the class back.' if against and high < 0 else 'No more than chance.'}"
 
 
 def _falls(measured: Mapping[str, float], name: str) -> str:

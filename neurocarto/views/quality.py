@@ -35,8 +35,11 @@ class QualityCards:
         wanted = {lookup.layers.index(name) for name in self._layers}
         self._clusters = [cluster for cluster, layer in lookup.cluster_layer.items() if layer in wanted]
 
-    def verdict(self) -> str:
-        """Return in plain words what the badges come to, and a bar of them; nothing where nobody has scored the run."""
+    def verdict(self, provenance: bool = True) -> str:
+        """Return in plain words what the badges come to, and a bar of them; nothing where nobody has scored the run.
+
+        provenance: whether to say how the run was scored, which may name the judge's images.
+        """
         if not self._card.badges or not self._clusters:
             return ""
         counts, all_ = self._card.counts(self._clusters), len(self._clusters)
@@ -53,7 +56,7 @@ class QualityCards:
             named += f"; in {null}." if (null := null_written("intruder", row)) else "."
         return (
             f'<section class="nc-verdict"><p>Of {all_:,} clusters{where}, {said}.{named}</p>{self._bar(counts)}'
-            f"{self._provenance()}</section>"
+            f"{self._provenance() if provenance else ''}</section>"
         )
 
     def figures(self) -> str:

@@ -11,7 +11,7 @@ from neurocarto.errors import RunError
 from neurocarto.quality.badges import BADGES, CHANCE, SOLID, TENTATIVE, UNTESTED, badge
 from neurocarto.records import MEASURES
 from neurocarto.runs.store import Run
-from neurocarto.views.measures import null_written, written
+from neurocarto.views.measures import Row, null_written, written
 
 DECIDING = "efficientnet-lite2"
 """The judge that comes first where there are several, by the short name of its scorecard: it decides the badges."""
@@ -126,19 +126,19 @@ class Scorecard:
         if cluster in self.intruder.index:
             row: Any = self.intruder.loc[cluster]
             tests = f"{int(row['count']):,} tests on images that did not form it"
-            parts.append(f"{self.judges[0].name} named the odd one out in {_beside(INTRUDER, row, tests)}.")
+            parts.append(f"{self.judges[0].name} named the odd one out in {beside(INTRUDER, row, tests)}.")
         if cluster in self.distinct.index:
             row = self.distinct.loc[cluster]
-            parts.append(f"Where no picture comes twice in a test: {_beside(DISTINCT, row)}.")
+            parts.append(f"Where no picture comes twice in a test: {beside(DISTINCT, row)}.")
         if cluster in self.agreement.index:
             row = self.agreement.loc[cluster]
             shared = "the images that two of them share"
-            parts.append(f"Its neurons fire at the same place in {_beside(AGREEMENT, row, shared)}.")
+            parts.append(f"Its neurons fire at the same place in {beside(AGREEMENT, row, shared)}.")
         return " ".join(parts)
 
 
-def _beside(measure: str, row: Mapping[str, Any], of: str = "") -> str:
-    """A share of something, with what random groups reach."""
+def beside(measure: str, row: Row, of: str = "") -> str:
+    """Return a share of something as text, with what random groups reach."""
     share = f"{written(measure, row)} of {of}" if of else written(measure, row)
     return "; ".join(filter(None, (share, null_written(measure, row))))
 

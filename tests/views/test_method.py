@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from neurocarto.dashboard import texts
-from neurocarto.dashboard.loaders import OpenRun
+from neurocarto.views import method
+from neurocarto.views.lookup import Lookup
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from neurocarto.dashboard.loaders import OpenRun
         ({"method": "intervention", "agreement": {"spearman": "[x](//evil)", "edges": 3}}, "held", "evil"),
     ],
 )
-def test_the_about_page_says_how_influence_was_measured(opened: OpenRun, influence, said: str, unsaid: str) -> None:
-    text = texts.influence(replace(opened.run.manifest, influence=influence))
+def test_how_influence_was_measured_is_said(lookup: Lookup, influence, said: str, unsaid: str) -> None:
+    text = method.influence(replace(lookup.run.manifest, influence=influence))
     assert said in text
     assert unsaid not in text

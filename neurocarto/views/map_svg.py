@@ -1,0 +1,109 @@
+"""The map of neurons as a small SVG: every neuron a dot, every cluster one path that grows under the mouse.
+
+Every text from a run is escaped.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from neurocarto.records import FloatArray
+from neurocarto.views.lookup import BoolArray, Lookup
+from neurocarto.views.palette import ramp_colours
+
+WIDTH = 1000
+MARGIN = 14
+LONGEST = 28
+"""Characters of a name that are written on the map."""
+Pixels = npt.NDArray[np.int64]
+
+
+def map_svg(
+    lookup: Lookup,
+    clusters: set[int] | None = None,
+    numbers: Sequence[int] = (),
+    names: Mapping[str, Sequence[int]] | None = None,
+) -> str:
+    """Return the map; neurons of one place and cluster are one dot.
+
+    clusters: those that keep their layer's colour, None for all; numbers: clusters that get the numbers 1, 2, …;
+    names: what to write where some clusters lie. Names that would lie on others are left out.
+    """
+    known = ~lookup.silent
+    if not known.any():
+        return ""
+    places, height = _pixels(lookup.places, known)
+    parts: list[str] = []
+    for theme in zip(*(ramp_colours(len(lookup.layers), name) for name in ("light", "dark")), strict=True):
+        layer = len(parts)
+        own = np.flatnonzero(known & (lookup.neuron_layer == layer))
+        parts.append(
+            f'<g style="--light:{theme[0]};--dark:{theme[1]}">{_layer(lookup, layer, own, places, clusters)}</g>'
+        )
+    marks = [
+        f'<circle cx="{place[0]}" cy="{place[1]}" r="10"/><text x="{place[0]}" y="{place[1] + 4}">{number}</text>'
+        for number, cluster in enumerate(numbers, start=1)
+        if (place := _middle(lookup, [cluster], places, known))
+    ]
+    words = _names(lookup, names or {}, places, known)
+    dot = float(np.clip(11 - 1.6 * np.log10(len(places)), 2.5, 8))
+    return (
+        f'<svg class="nc-map" viewBox="0 0 {WIDTH} {height}" style="--dot:{dot:.1f}px" role="img" '
+        f'aria-label="Map of {int(known.sum()):,} neurons">{"".join(parts)}{"".join(marks)}{words}</svg>'
+    )
+
+
+def _pixels(places: FloatArray, known: BoolArray) -> tuple[Pixels, int]:
+    """Places in whole pixels from the top left, 0 where there is none, and the height of the map."""
+    low, high = places[known].min(axis=0), places[known].max(axis=0)
+    scale = (WIDTH - 2 * MARGIN) / max(float(high[0] - low[0]), 1e-6)
+    scale = min(scale, (WIDTH - 2 * MARGIN) / max(float(high[1] - low[1]), 1e-6))
+    height = round(float(high[1] - low[1]) * scale) + 2 * MARGIN
+    free = (WIDTH - float(high[0] - low[0]) * scale) / 2
+    x, y = (places[:, 0] - low[0]) * scale + free, (high[1] - places[:, 1]) * scale + MARGIN
+    return np.rint(np.where(known[:, None], np.stack([x, y], axis=1), 0)).astype(np.int64), height
+
+
+def _layer(lookup: Lookup, layer: int, own: npt.NDArray[np.int64], places: Pixels, shown: set[int] | None) -> str:
+    """The paths of a layer's neurons: those in no cluster, then each cluster."""
+    order = own[np.argsort(lookup.neuron_cluster[own], kind="stable")]
+    cluster, first = np.unique(lookup.neuron_cluster[order], return_index=True)
+    name = escape(lookup.layers[layer])
+    parts = []
+    for number, neurons in zip(cluster.tolist(), np.split(order, first[1:]), strict=True):
+        title = "in no cluster" if number < 0 else f"{escape(lookup.label(number))}, cluster {number}"
+        colour = ' class="nc-rest"' if number < 0 or (shown is not None and number not in shown) else ""
+        parts.append(f'<path{colour} d="{_dots(places[neurons])}"><title>{title} in {name}</title></path>')
+    return "".join(parts)
+
+
+def _dots(places: Pixels) -> str:
+    """Dots as a path: steps without length, which round caps make visible."""
+    apart = np.unique(places, axis=0)
+    steps = np.diff(apart, axis=0, prepend=np.zeros((1, 2), np.int64))
+    return "".join(f"m{x} {y}h0" for x, y in steps.tolist())
+
+
+def _middle(lookup: Lookup, clusters: Sequence[int], places: Pixels, known: BoolArray) -> tuple[int, int] | None:
+    """The place of the member that lies nearest to the middle of all; None where none has a place."""
+    members = np.flatnonzero(np.isin(lookup.neuron_cluster, np.array(clusters, np.int64)) & known)
+    if not len(members):
+        return None
+    own = places[members]
+    x, y = own[np.abs(own - np.median(own, axis=0)).sum(axis=1).argmin()].tolist()
+    return x, y
+
+
+def _names(lookup: Lookup, names: Mapping[str, Sequence[int]], places: Pixels, known: BoolArray) -> str:
+    written: list[tuple[float, int, float, str]] = []
+    for name, clusters in names.items():
+        text = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+        place, half = _middle(lookup, clusters, places, known), 3.9 * len(text)
+        if place is None:
+            continue
+        x, y = min(max(float(place[0]), half), WIDTH - half), place[1]
+        if not any(abs(y - other) < 18 and abs(x - beside) < half + reach for beside, other, reach, _ in written):
+            written.append((x, y, half, text))
+    return "".join(f'<text x="{x:.0f}" y="{y + 4}">{escape(text)}</text>' for x, y, _, text in written)
