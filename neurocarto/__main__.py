@@ -1,4 +1,4 @@
-"""The command line: python -m neurocarto run | score | layers | check | info | cache."""
+"""The command line: python -m neurocarto run | score | layers | check | info | publish | cache."""
 
 import argparse
 import sys
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="run | score | layers | check | info | cache"
+        title="commands", required=True, metavar="run | score | layers | check | info | publish | cache"
     )
 
     run = commands.add_parser(
@@ -145,6 +145,20 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what a run was made from and what it holds")
     info.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     info.set_defaults(command=_info)
+
+    publish = commands.add_parser("publish", help="copy a run, small enough for a git repository and a free host")
+    publish.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    publish.add_argument("--name", default="", metavar="NAME", help="name of the copy (default: the run's)")
+    publish.add_argument(
+        "--into", type=Path, default=Path("data/runs"), metavar="FOLDER", help="where it goes (default: %(default)s)"
+    )
+    publish.add_argument(
+        "--examples",
+        type=int,
+        metavar="N",
+        help="patches kept of each neuron and half of the images (default: all, or as many as GitHub takes)",
+    )
+    publish.set_defaults(command=_publish)
 
     cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
     _add_cache(cache)
@@ -360,6 +374,13 @@ def _info(options: argparse.Namespace) -> int:
     print(f"influence {len(run.influence)} edges, by {manifest.influence['method']}")
     print(f"settings  {', '.join(f'{name} {value}' for name, value in manifest.settings.items())}")
     print(f"seconds   {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in manifest.seconds.items())}")
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from neurocarto.runs.publish import describe, publish
+
+    print("\n".join(describe(publish(options.run, options.into, options.name, options.examples))))
     return 0
 
 
