@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from neurocarto.dashboard import facts, texts, widgets
+from neurocarto.dashboard import access, facts, texts, widgets
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.shell import open_page
 
@@ -19,6 +19,7 @@ def draw(opened: OpenRun) -> None:
     with run:
         st.markdown("### This run")
         facts.run_facts(opened.run.manifest)
+        access.sign_out()
 
 
 open_page("about", draw)

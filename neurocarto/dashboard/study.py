@@ -12,6 +12,7 @@ from neurocarto.dashboard import components, state, texts, widgets
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, study_questions
+from neurocarto.dashboard.policy import view_only
 from neurocarto.dashboard.selection import MAX_QUESTIONS, Selection
 from neurocarto.quality.study import PLACES, STUDIES, answered, append, as_csv, participant, read
 from neurocarto.views.study import Questions, results, review
@@ -115,6 +116,8 @@ def _file(opened: OpenRun, progress: Progress) -> Path:
 
 
 def _keep(path: Path, own: pd.DataFrame) -> bool:
+    if view_only():
+        return False
     try:
         append(path, own)
     except OSError:
