@@ -178,6 +178,20 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--no-images", action="store_true", help="show no part of any image, nor where images lie")
     report.set_defaults(command=_report)
 
+    publish = commands.add_parser("publish", help="copy a run, small enough for a git repository and a free host")
+    publish.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    publish.add_argument("--name", default="", metavar="NAME", help="name of the copy (default: the run's)")
+    publish.add_argument(
+        "--into", type=Path, default=Path("data/runs"), metavar="FOLDER", help="where it goes (default: %(default)s)"
+    )
+    publish.add_argument(
+        "--examples",
+        type=int,
+        metavar="N",
+        help="patches kept of each neuron and half of the images (default: all, or as many as GitHub takes)",
+    )
+    publish.set_defaults(command=_publish)
+
     cache = commands.add_parser("cache", help="show what is kept of runs, and clear it")
     _add_cache(cache)
     cache.add_argument("--clear", nargs="+", default=[], metavar="RUN", help="forget these runs, by their ids")
@@ -460,6 +474,13 @@ def _info(options: argparse.Namespace) -> int:
     print(f"influence {len(run.influence)} edges, by {manifest.influence['method']}")
     print(f"settings  {', '.join(f'{name} {value}' for name, value in manifest.settings.items())}")
     print(f"seconds   {', '.join(f'{stage} {seconds:.1f}' for stage, seconds in manifest.seconds.items())}")
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from neurocarto.runs.publish import describe, publish
+
+    print("\n".join(describe(publish(options.run, options.into, options.name, options.examples))))
     return 0
 
 

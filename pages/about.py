@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from neurocarto.dashboard import facts, widgets
+from neurocarto.dashboard import access, facts, widgets
 from neurocarto.dashboard.loaders import OpenRun
 from neurocarto.dashboard.shell import open_page
 from neurocarto.views import method
@@ -20,6 +20,7 @@ def draw(opened: OpenRun) -> None:
     with run:
         st.markdown("### This run")
         facts.run_facts(opened.run.manifest)
+        access.sign_out()
 
 
 open_page("about", draw)

@@ -26,7 +26,7 @@ from neurocarto.views.quality import QualityCards
 from neurocarto.views.study import Questions
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder: data/ and runs/ in it are searched."""
+"""The project's folder: data/, data/runs/ and runs/ in it are searched."""
 DEMO = "demo"
 
 
@@ -60,13 +60,13 @@ class OpenRun:
 
 
 def run_folders() -> dict[str, Path]:
-    """Return every run that can be opened, by name: the demo first, then data/, runs/ and NEUROCARTO_RUNS in order.
+    """Return every run that can be opened, by name: the demo first, then data/, runs/, NEUROCARTO_RUNS in order.
 
     A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
     """
     extra = _folders("NEUROCARTO_RUNS")
     found: dict[str, Path] = {}
-    for folder in find_runs([ROOT / "data", ROOT / "runs", *extra]):
+    for folder in find_runs([ROOT / "data", ROOT / "data" / "runs", ROOT / "runs", *extra]):
         path = folder.resolve()
         if path not in found.values():
             names = (path.name, f"{path.parent.name}/{path.name}", str(path))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from neurocarto.errors import SettingsError
 
+VIEW_ONLY = "NEUROCARTO_VIEW_ONLY"
+
 
 def view_only() -> bool:
     """Whether nothing may be written or computed here (NEUROCARTO_VIEW_ONLY)."""
-    return os.environ.get("NEUROCARTO_VIEW_ONLY", "").strip().lower() not in {"", "0", "false", "no"}
+    return os.environ.get(VIEW_ONLY, "").strip().lower() not in {"", "0", "false", "no"}
 
 
 def cannot_compute() -> str:

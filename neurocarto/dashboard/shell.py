@@ -5,7 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from neurocarto.dashboard import components, moves, names, state, widgets
+from neurocarto.dashboard import access, components, moves, names, state, widgets
+from neurocarto.dashboard.components.scripts import ROOT
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
 from neurocarto.dashboard.memory import share_heaps
 from neurocarto.errors import RunError
@@ -22,10 +23,11 @@ PAGES = {
     "runs": ("pages/runs.py", "Runs"),
     "about": ("pages/about.py", "About"),
 }
+"""Each page's file and title. Files are named from ROOT on: Streamlit would look beside the entrypoint."""
 
 
 def run_app() -> None:
-    """Draw the frame and run the page that the URL names. Called by app.py only."""
+    """Draw the frame and run the page that the URL names. Called by entrypoints only: app.py, deploy/view_only.py."""
     st.session_state[_SHELL] = True
     share_heaps()
     _navigation().run()
@@ -36,7 +38,8 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
 
     Where there is no run to show, or it turns out to be damaged, the page says so.
     """
-    _enter(name)
+    if not _enter(name):
+        return
     folders = run_folders()
     if not folders:
         widgets.no_runs()
@@ -60,12 +63,12 @@ def open_page(name: str, draw: Callable[[OpenRun], None]) -> None:
 
 def open_plain(name: str, draw: Callable[[], None]) -> None:
     """Show a page that is of no run."""
-    _enter(name)
-    draw()
+    if _enter(name):
+        draw()
 
 
-def _enter(name: str) -> None:
-    """Do what comes before every page.
+def _enter(name: str) -> bool:
+    """Do what comes before every page; returns whether it may be shown: who has to sign in sees nothing before.
 
     When the first request to a fresh server names a page, Streamlit runs the page without app.py; this
     declares the navigation and starts again through app.py, with the query parameters kept.
@@ -74,9 +77,13 @@ def _enter(name: str) -> None:
         _navigation()
         st.session_state[_SHELL] = True
         st.rerun()
+    if not access.granted():
+        access.sign_in()
+        return False
     wanted = moves.enter(name)
     if wanted:
-        st.switch_page(PAGES[wanted][0])
+        st.switch_page(ROOT / PAGES[wanted][0])
+    return True
 
 
 def _navigation() -> "st.Page":
@@ -84,10 +91,10 @@ def _navigation() -> "st.Page":
     home, *others = PAGES
     path, title = PAGES[home]
     pages = [
-        st.Page(Path(path), title=title, url_path="home", default=True),
+        st.Page(ROOT / path, title=title, url_path="home", default=True),
         # The default page answers at the root only; its own name must lead to it too.
-        st.Page(Path(path), title=title, url_path=home, visibility="hidden"),
-        *(st.Page(Path(PAGES[name][0]), title=PAGES[name][1], url_path=name) for name in others),
+        st.Page(ROOT / path, title=title, url_path=home, visibility="hidden"),
+        *(st.Page(ROOT / PAGES[name][0], title=PAGES[name][1], url_path=name) for name in others),
     ]
     st.html(_STYLE)
-    return st.navigation(pages, position="top")
+    return st.navigation(pages, position="top" if access.granted() else "hidden")

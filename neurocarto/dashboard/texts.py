@@ -180,3 +180,34 @@ def job_over(status: Status) -> str:
             return f"could not be made: {status.error}"
         case _:
             return f"has ended too early: {status.error}."
+
+
+SIGN_IN = """
+This server shows its runs to people whom it knows. Sign in to go on.
+
+If you came by a link, open it again after signing in: the way through the sign-in leads to the first page.
+"""
+SIGN_IN_UNINSTALLED = (
+    "This server's secrets ask visitors to sign in, but what that takes is not installed, so nothing is shown. Whoever "
+    "runs it: pip install -r requirements-auth.txt, then start the app again."
+)
+SECRETS_UNREADABLE = (
+    "This server's secrets cannot be read, and they may ask visitors to sign in, so nothing is shown. Whoever runs it: "
+    "mend .streamlit/secrets.toml; the server's log says what is wrong."
+)
+
+
+def signed_in(email: str) -> str:
+    """Return who is signed in."""
+    return f"Signed in as {email}." if email else "You are signed in."
+
+
+def not_welcome(email: str) -> str:
+    """Return that a visitor has signed in but is not among those who may see the app."""
+    who = f"as {email}, but that address is" if email else "without an address, and so are"
+    return f"You are signed in {who} not among those who may see this server's runs. Ask whoever runs it."
+
+
+def sign_in_misconfigured(problem: str) -> str:
+    """Return that signing in is set up wrongly, with what Streamlit says of it."""
+    return f"Signing in is not set up rightly: {' '.join(problem.split())}"

@@ -47,17 +47,24 @@ class Server:
 
 
 @contextmanager
-def serve(runs: Path) -> Iterator[Server]:
-    """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end."""
+def serve(
+    runs: Path, entrypoint: str = "app.py", *, python: str = sys.executable, folder: Path = ROOT
+) -> Iterator[Server]:
+    """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end.
+
+    entrypoint: as one names it from `folder`, which the server is started in, with the Python that it runs on.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
+    # -P, and no PYTHONPATH: the `streamlit` command does not look for modules in the current folder either.
+    command = [python, "-P", "-m", "streamlit", "run", entrypoint, "--server.address", "127.0.0.1"]
+    own = {"NEUROCARTO_RUNS": str(runs), "STREAMLIT_LOGGER_ENABLE_RICH": "false"}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             [*command, "--server.port", port],
-            cwd=ROOT,
-            env={**os.environ, "NEUROCARTO_RUNS": str(runs), "STREAMLIT_LOGGER_ENABLE_RICH": "false"},
+            cwd=folder,
+            env={**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, **own},
             stdout=subprocess.DEVNULL,
             stderr=log,
         )

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 
 from neurocarto.dashboard import moves
-from neurocarto.dashboard.components.scripts import SCRIPTS, copy_scripts
+from neurocarto.dashboard.components.scripts import ROOT, SCRIPTS, copy_scripts
 
 Event = dict[str, Any]
 MAX_ASKED = 150
@@ -47,9 +47,12 @@ def _component(name: str) -> Any:
     )
 
 
-def preload() -> None:
-    """Bring the style sheet, and let the browser read the views' scripts while Python imports what makes the views."""
-    copy_scripts()
+def preload(beside: Path = ROOT) -> None:
+    """Bring the style sheet, and let the browser read the views' scripts while Python imports what makes the views.
+
+    beside: the folder of the app's entrypoint, in whose static/ Streamlit looks for what it serves.
+    """
+    copy_scripts(beside)
     _component("preload")(key="nc_preload", data={"scripts": list(SCRIPTS)})
 
 

@@ -10,7 +10,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-STATIC = Path(__file__).resolve().parents[3] / "static"
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = {
     "plotly.min.js": ("plotly", "package_data/plotly.min.js"),
     "vis-network.min.js": ("pyvis", "lib/vis-9.1.2/vis-network.min.js"),
@@ -18,11 +18,12 @@ SCRIPTS = {
 
 
 @cache
-def copy_scripts() -> None:
-    """Copy the scripts to static/, once per process and only where they differ."""
-    STATIC.mkdir(exist_ok=True)
+def copy_scripts(beside: Path = ROOT) -> None:
+    """Copy the scripts to static/ beside the app's entrypoint, once per process and only where they differ."""
+    static = beside / "static"
+    static.mkdir(exist_ok=True)
     for name, (package, path) in SCRIPTS.items():
-        source, target = _package_folder(package) / path, STATIC / name
+        source, target = _package_folder(package) / path, static / name
         if target.is_file() and _stamp(target) == _stamp(source):
             continue
         temporary = target.with_name(f".{name}.{os.getpid()}")
