@@ -12,6 +12,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from neurocarto.errors import NeurocartoError, one_line
+from neurocarto.processes import process_start
 
 Advance = Callable[[int], object]
 """Called with the number of units just done."""
@@ -113,15 +114,3 @@ class StatusFile(Progress):
         beside.write_text(json.dumps(self._status), encoding="utf-8")
         beside.replace(self._path)
         self._written = time.monotonic()
-
-
-def process_start(pid: int) -> int:
-    """Return when a process began, in ticks since this machine did; 0 where that cannot be known, or it is gone.
-
-    With its number it names a process: numbers alone are given again.
-    """
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if state == "Z" else int(fields[18])
-    except OSError:
-        return 0

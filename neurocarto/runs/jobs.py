@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from neurocarto.errors import RunError
-from neurocarto.progress import process_start
+from neurocarto.processes import process_start
 from neurocarto.runs.store import is_run
 
 FOLDER = ".jobs"

@@ -16,7 +16,7 @@ from neurocarto.dashboard import loaders, policy
 from neurocarto.dashboard.library import editable
 from neurocarto.dashboard.new_run import Images, _counted, _minutes, _seconds, _zip
 from neurocarto.errors import ImagesError, SettingsError
-from neurocarto.progress import process_start
+from neurocarto.processes import process_start
 from neurocarto.runs.library import REMOVED
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from neurocarto.errors import RunError
-from neurocarto.progress import process_start
+from neurocarto.processes import process_start
 from neurocarto.runs.jobs import Asked, Job, Jobs, run_name
 
 ASKED = Asked("birds", "/photos", "resnet18", settings={"seed": 3}, limits=("--most-images=50",))
