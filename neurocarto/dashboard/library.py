@@ -44,7 +44,7 @@ def _run(name: str, folder: Path) -> None:
     picture.html(card.picture)
     about.html(f'<strong>{escape(name)}</strong><div class="nc-how">{card.facts}</div>')
     with actions:
-        st.button("Open", key=f"nc_open_{key}", type="primary", width="stretch", on_click=_open, args=(name,))
+        st.button("Open", key=f"nc_open_{key}", width="stretch", on_click=_open, args=(name,))
         first, second = st.columns(2)
         with first:
             _export(folder, card.bytes, key)

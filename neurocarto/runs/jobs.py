@@ -33,8 +33,8 @@ from neurocarto.runs.store import is_run
 FOLDER = ".jobs"
 """Beside the runs that they make."""
 COMMAND = (sys.executable, "-m", "neurocarto", "run")
-GENTLE = ("nice", "-n", "15")
-"""In front of the command where the system has it: pages stay quick while a run is made."""
+NICENESS = 15
+"""Of the process, so that pages stay quick while a run is made. NEUROCARTO_NICENESS sets another."""
 TO_START = 60
 """Seconds that a process may take to say that it has begun."""
 LAST_LINES = 20_000
@@ -233,10 +233,10 @@ class Jobs:
         content = {"asked": asdict(job.asked), "out": job.out.name, "created": job.created}
         _replace(job.folder / "job.json", json.dumps(content, indent=1))
         status = f"--status={job.folder / 'status.json'}"
-        gentle = GENTLE if shutil.which(GENTLE[0]) else ()
+        nice = ("nice", "-n", os.environ.get("NEUROCARTO_NICENESS") or str(NICENESS)) if shutil.which("nice") else ()
         with (job.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
-                [*gentle, *self._command, *job.asked.arguments(job.out), status],
+                [*nice, *self._command, *job.asked.arguments(job.out), status],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
