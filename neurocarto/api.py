@@ -102,6 +102,8 @@ def _model(
     from neurocarto.extraction.layers import sites_of
     from neurocarto.extraction.models import Model, model_of
 
+    if isinstance(model, Model) and (transform is not None or class_names is not None or name):
+        raise SettingsError("a Model has a preprocessing, categories and a name already; replace them in it")
     described = model if isinstance(model, Model) else model_of(model, transform, class_names, name)  # type: ignore[arg-type]
     return replace(described, sites=sites_of(described, layers)) if layers else described
 
