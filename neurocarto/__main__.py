@@ -237,15 +237,10 @@ def _request(options: argparse.Namespace) -> ModelRequest:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from neurocarto.extraction.devices import best_device
+    from neurocarto.extraction.devices import with_device
 
     names = {knob.name for knob in fields(RunSettings)}
-    chosen = {name: value for name, value in vars(options).items() if name in names}
-    if chosen["device"] == "auto":
-        chosen["device"] = best_device()
-    if chosen["device"] != "cpu":
-        chosen.setdefault("batch_size", BATCH_ON_CARDS)
-    settings = RunSettings(**chosen)
+    settings = with_device({name: value for name, value in vars(options).items() if name in names})
     from neurocarto.progress import Progress, StatusFile
 
     with StatusFile(options.status) if options.status else Progress(options.quiet) as progress, _stoppable(options):

@@ -76,6 +76,27 @@ def run(
         return out
 
 
+def identify(model: "ModelRequest | Model", images: ImageSet, settings: RunSettings) -> str:
+    """Return the id of the run that these make: a folder that holds it need not be made again."""
+    return run_id(_keys(model, lambda: _loaded(model, settings), images, settings))
+
+
+def _keys(
+    request: "ModelRequest | Model", network: "Callable[[], Model]", images: ImageSet, settings: RunSettings
+) -> dict[str, str]:
+    """The key of every stage's result. network: loads it."""
+    key = request.key() if isinstance(request, ModelRequest) else {"sites": [asdict(site) for site in request.sites]}
+    if not isinstance(request, ModelRequest) or request.is_factory:  # only the loaded network knows its weights
+        key = {**key, **network().describe()}
+    return stage_keys({"model": key, "images": images.fingerprint}, settings)
+
+
+def _loaded(request: "ModelRequest | Model", settings: RunSettings) -> "Model":
+    from neurocarto.extraction.models import load_model
+
+    return load_model(request, settings.seed) if isinstance(request, ModelRequest) else request
+
+
 def _folder(cache: Path | None) -> AbstractContextManager[str]:
     return nullcontext(str(cache)) if cache else TemporaryDirectory(prefix="neurocarto-", ignore_cleanup_errors=True)
 
@@ -104,14 +125,7 @@ class _Work:
     @cached_property
     def keys(self) -> dict[str, str]:
         """The key of every stage's result."""
-        request = self.request
-        if isinstance(request, ModelRequest):
-            key = request.key()
-        else:
-            key = {"sites": [asdict(site) for site in request.sites]}
-        if not isinstance(request, ModelRequest) or request.is_factory:  # only the loaded network knows its weights
-            key = {**key, **self.network.describe()}
-        return stage_keys({"model": key, "images": self.images.fingerprint}, self.settings)
+        return _keys(self.request, lambda: self.network, self.images, self.settings)
 
     def stage(self, name: str, compute: Compute, total: int = 1, unit: str = "step") -> Parts:
         """Return a stage's result, computed from its own settings where the cache does not hold it."""
@@ -131,9 +145,7 @@ class _Work:
     @cached_property
     def network(self) -> "Model":
         """The network, loaded when something has to be computed with it."""
-        from neurocarto.extraction.models import load_model
-
-        return load_model(self.request, self.settings.seed) if isinstance(self.request, ModelRequest) else self.request
+        return _loaded(self.request, self.settings)
 
     @cached_property
     def placed(self) -> "Model":

@@ -10,7 +10,7 @@ import streamlit as st
 
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.names import Names
-from neurocarto.runs.store import SCORES, Run, find_runs, is_run
+from neurocarto.runs.store import SCORES, Run, is_run, named_runs
 from neurocarto.views.cards import Cards
 from neurocarto.views.cascade import Cascade, cascade, flow
 from neurocarto.views.colouring import colouring
@@ -60,17 +60,9 @@ class OpenRun:
 
 
 def run_folders() -> dict[str, Path]:
-    """Return every run that can be opened, by name: the demo first, then data/, runs/, NEUROCARTO_RUNS in order.
-
-    A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
-    """
+    """Return every run that can be opened, by name: the demo first, then data/, runs/, NEUROCARTO_RUNS in order."""
     extra = _folders("NEUROCARTO_RUNS")
-    found: dict[str, Path] = {}
-    for folder in find_runs([ROOT / "data", ROOT / "data" / "runs", ROOT / "runs", *extra]):
-        path = folder.resolve()
-        if path not in found.values():
-            names = (path.name, f"{path.parent.name}/{path.name}", str(path))
-            found[next(name for name in names if name not in found)] = path
+    found = named_runs([ROOT / "data", ROOT / "data" / "runs", ROOT / "runs", *extra])
     return dict(sorted(found.items(), key=lambda item: item[0] != DEMO))
 
 

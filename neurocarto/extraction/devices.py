@@ -3,8 +3,10 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from neurocarto.errors import SettingsError
+from neurocarto.settings import BATCH_ON_CARDS, RunSettings
 
 PATHS_OF_CARDS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What the drivers of NVIDIA and AMD, and Windows' below Linux, show on Linux."""
@@ -20,6 +22,16 @@ def best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def with_device(chosen: dict[str, Any]) -> RunSettings:
+    """Return settings from some that were chosen: device auto means the best, and cards get their own batch size."""
+    settings = dict(chosen)
+    if settings.setdefault("device", "auto") == "auto":
+        settings["device"] = best_device()
+    if settings["device"] != "cpu":
+        settings.setdefault("batch_size", BATCH_ON_CARDS)
+    return RunSettings(**settings)
 
 
 def devices_of(device: str) -> list[str]:

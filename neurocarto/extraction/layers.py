@@ -60,6 +60,11 @@ def describe_layers(model: Model, patterns: Sequence[str] = ()) -> tuple[Layer, 
     return tuple(survey.layer(name) for name in survey.defaults)
 
 
+def sites_of(model: Model, patterns: Sequence[str]) -> tuple[Site, ...]:
+    """Return where a network is hooked to study the layers that patterns mean, as in describe_layers."""
+    return tuple(Site(layer.name, layer.clamp, layer.layout) for layer in describe_layers(model, patterns))
+
+
 def list_layers(model: Model, bytes_per_neuron: int) -> list[LayerRow]:
     """Return every module of a network, in execution order, those that never run last."""
     paths = _paths(model)

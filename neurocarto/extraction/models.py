@@ -2,7 +2,9 @@
 
 import copy
 import difflib
+import hashlib
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -96,11 +98,46 @@ def load_model(request: ModelRequest | str, seed: int = 0) -> Model:
     """Load a network, in evaluation mode; ModelError when it cannot be had. seed: of weights drawn at random."""
     if isinstance(request, str):
         request = ModelRequest(request)
-    network = _network(request, seed)
+    return _described(_network(request, seed), request)
+
+
+def model_of(module: nn.Module, transform: object = None, categories: object = None, name: str = "") -> Model:
+    """Describe a network at hand, as load_model does one by name; a copy is studied, so it stays as it is.
+
+    transform: what preprocessing can be read from (docs/models.md), None for the usual one; categories: a name for
+    each output, None where they have none; name: by default the name of its class. Its source names the code that it is
+    made of by a hash: a network whose code has changed is another one. ModelError when it cannot be studied.
+    """
+    original = getattr(module, "_orig_mod", module)  # torch.compile would not call the hooks
+    name = name or type(original).__name__
+    if not isinstance(original, nn.Module) or isinstance(original, torch.jit.ScriptModule):
+        raise ModelError(f"a network to study must be a torch module, not {type(module).__name__}")
+    try:
+        copied = _ready(copy.deepcopy(original))
+    except Exception as error:  # a network's own code may do anything
+        raise ModelError(f"the network {name!r} cannot be copied to the CPU: {_told(error)}") from error
+    source = (
+        f"torch module {type(original).__module__}.{type(original).__qualname__}, code {_code_sha256(original)[:12]}"
+    )
+    return _described(_Network(copied, source, state_sha256(copied), transform, categories), ModelRequest(name))
+
+
+def _described(network: "_Network", request: ModelRequest) -> Model:
     preprocessing = _preprocessing(network, request)
     sites = default_sites(network.module)
     model = Model(request.name, network.module, sites, preprocessing, (), network.source, network.weights_sha256)
     return replace(model, categories=_categories(network, request.class_names, _count_outputs(model)))
+
+
+def _code_sha256(module: nn.Module) -> str:
+    """A hash over a network's structure and the source of its classes, where there is one, but for torch's own."""
+    digest = hashlib.sha256(repr(module).encode())
+    kinds = {type(child) for child in module.modules()}
+    for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        if kind.__module__.partition(".")[0] != "torch":
+            with suppress(OSError, TypeError):  # typed into an interpreter that keeps no source
+                digest.update(inspect.getsource(kind).encode())
+    return digest.hexdigest()
 
 
 def model_names() -> list[str]:
@@ -358,7 +395,7 @@ def _categories(network: _Network, path: Path | None, outputs: int) -> tuple[str
     if names is None:
         return tuple(f"output {index}" for index in range(outputs))
     if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ModelError("the factory's class names must be a sequence of strings, or None")
+        raise ModelError("the class names must be a sequence of strings, or None")
     if len(names) != outputs:
         where = f"in {str(path)!r}" if path else "that come with the network"
         raise ModelError(f"there are {len(names)} class names {where}, but the network has {outputs} outputs")

@@ -26,8 +26,8 @@ from neurocarto.errors import RunError, one_line, printable
 from neurocarto.records import MEASURES
 from neurocarto.runs import entries
 from neurocarto.runs.manifest import FILE_NAME, Manifest
-from neurocarto.runs.memory import table_bytes
-from neurocarto.runs.store import Run, check_run, remove_abandoned
+from neurocarto.runs.memory import longest_side, table_bytes
+from neurocarto.runs.store import PREVIEW_FILE, PREVIEW_ROWS, Run, check_run, remove_abandoned
 
 BESIDE = re.compile(r"scores/[^/]+\.(json|parquet)|studies/[^/]+\.csv|names\.json|selections\.json")
 """What may lie beside the manifest's files, not in its checksums, and travels with a run."""
@@ -39,6 +39,8 @@ MAX_RATIO = 100
 """Bytes unpacked for each packed one. A run's files are compressed already: it comes to 1, and to 10 for JSON alone."""
 MAX_JSON = 16 * 10**6
 """Bytes of a manifest, or of notes: 100,000 skipped images take as much."""
+MAX_SIDE = 1024
+"""Pixels of a preview's longer side. A run's are 224."""
 SPARE = 200 * 10**6
 """Bytes that unpacking leaves free on the disk, for everything else that writes to it."""
 NAME = 60
@@ -215,10 +217,19 @@ def _verify(folder: Path, max_bytes: int) -> None:
             raise RunError(f"the run's tables take more than the {max_bytes:,} bytes of memory that are allowed here")
     with _judged(""):
         problems = check_run(folder)
+        problems = problems or list(_picture_problems(folder))
     if problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         first = problems[0].replace(f"{folder}{os.sep}", "").removesuffix("; make the run again")
         raise RunError(f"the archive holds no whole run: {first}{more}; export the run again")
+
+
+def _picture_problems(folder: Path) -> Iterator[str]:
+    with pq.ParquetFile(folder / PREVIEW_FILE) as file:
+        for batch in file.iter_batches(PREVIEW_ROWS):
+            for image, picture in zip(batch["image"].to_pylist(), batch["webp"].to_pylist(), strict=True):
+                if not 0 < longest_side(picture) <= MAX_SIDE:
+                    yield f"{PREVIEW_FILE}: image {image} is no WebP of at most {MAX_SIDE:,} pixels"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""What a table comes to in memory, found without reading it whole.
+"""What tables and pictures come to in memory, found without reading them whole.
 
-A few bytes of parquet can say one long text a billion times. Whoever reads a stranger's table counts first.
+A few bytes of parquet can say one long text a billion times, and a few of WebP can be a picture of 16,000 × 16,000.
+Whoever opens a stranger's counts first.
 """
 
 from pathlib import Path
@@ -49,3 +50,19 @@ def _bytes(values: pa.Array) -> int:
         return int(values.nbytes)
     lengths = pc.take(pc.binary_length(values.dictionary), values.indices)
     return int(pc.sum(lengths).as_py() or 0)
+
+
+def longest_side(picture: bytes | None) -> int:
+    """Return the longer side of a WebP in pixels, from its first bytes; 0 where it is none."""
+    head = (picture or b"")[:30].ljust(30, b"\0")
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return 0
+    match head[12:16]:
+        case b"VP8X":
+            return 1 + max(int.from_bytes(head[24:27], "little"), int.from_bytes(head[27:30], "little"))
+        case b"VP8 ":
+            return max(int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return 1 + max(bits & 0x3FFF, bits >> 14 & 0x3FFF)
+    return 0

@@ -482,6 +482,20 @@ def _content_problems(run: Run) -> Iterator[str]:
         yield "clusters.parquet: sizes do not match the neurons' clusters"
 
 
+def named_runs(folders: Iterable[Path]) -> dict[str, Path]:
+    """Return the runs in some folders by the names that the app gives them.
+
+    A run whose name is taken is called `parent/name`, and where that is taken too, by its whole path.
+    """
+    found: dict[str, Path] = {}
+    for folder in find_runs(folders):
+        path = folder.resolve()
+        if path not in found.values():
+            names = (path.name, f"{path.parent.name}/{path.name}", str(path))
+            found[next(name for name in names if name not in found)] = path
+    return found
+
+
 def find_runs(folders: Iterable[Path]) -> list[Path]:
     """Return the run folders in `folders`: each folder itself when it is a run, else its children that are."""
     found = []

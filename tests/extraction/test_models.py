@@ -319,7 +319,7 @@ class TestFactories:
             ("leaves", "the factory 'test_models_nets:leaves' failed: SystemExit"),
             ("meta", "cannot be moved to the CPU: NotImplementedError: Cannot copy out of meta tensor"),
             ("misnamed", "there are 1 class names that come with the network, but the network has 4 outputs"),
-            ("unnamed", "the factory's class names must be a sequence of strings, or None"),
+            ("unnamed", "the class names must be a sequence of strings, or None"),
             ("setting", "'test_models_nets:setting' is no function that makes a network, but of type int"),
             ("map", "'test_models_nets' has no 'map' to make 'test_models_nets:map' with; nearest: maps"),
             (

@@ -21,13 +21,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from synthetic import write_synthetic_run
 
 from neurocarto.errors import RunError
 from neurocarto.quality.study import STUDIES
 from neurocarto.runs import archive, entries
-from neurocarto.runs.archive import NAME, SPARE, export_run, import_run, plain_name
+from neurocarto.runs.archive import MAX_SIDE, NAME, SPARE, export_run, import_run, plain_name
 from neurocarto.runs.manifest import Manifest
+from neurocarto.runs.memory import longest_side
 from neurocarto.runs.store import SCORES, Run, check_run
 
 Files = dict[str, bytes]
@@ -527,6 +529,29 @@ class TestWrongTables:
         data = table(frame.append_column("more", texts))
         made = sealed(contents, name, data) if "/" not in name else {**contents, f"run/{name}": data}
         refused(zipped(made, zipfile.ZIP_STORED), into, "bytes of memory that are allowed here", max_bytes=SMALL)
+
+    @pytest.mark.parametrize("data", [b"", None, b"<svg onload='x'>", b"\x89PNG\r\n\x1a\n" * 9])
+    def test_a_picture_that_is_none(self, contents: Files, into: Path, data: bytes | None) -> None:
+        self.with_picture(contents, into, data)
+
+    @pytest.mark.parametrize("lossless", [True, False])
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+    @pytest.mark.parametrize("size", [(MAX_SIDE + 1, 8), (8, 16_000)])
+    def test_a_picture_of_many_pixels(
+        self, contents: Files, into: Path, lossless: bool, mode: str, size: tuple[int, int]
+    ) -> None:
+        picture = io.BytesIO()
+        colour = (200, 100, 0, 7)[: len(mode)]
+        Image.new(mode, size, colour).save(picture, "webp", lossless=lossless)
+        assert longest_side(picture.getvalue()) == max(size)
+        self.with_picture(contents, into, picture.getvalue())
+
+    def with_picture(self, contents: Files, into: Path, data: bytes | None) -> None:
+        name = "previews/previews.parquet"
+        previews = pq.read_table(io.BytesIO(contents[f"run/{name}"]))
+        pictures = [*previews["webp"].to_pylist()[:-1], data]
+        changed = previews.set_column(1, "webp", pa.array(pictures, pa.binary()))
+        refused(zipped(sealed(contents, name, table(changed))), into, "image 11 is no WebP of at most 1,024 pixels")
 
     def test_what_the_check_stumbles_over_is_a_line(
         self, packed: Path, into: Path, monkeypatch: pytest.MonkeyPatch
