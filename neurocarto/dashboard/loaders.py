@@ -141,7 +141,12 @@ def _index(version: str, _opened: OpenRun) -> bytes:
 
 def names_data(opened: OpenRun) -> bytes:
     """Return people's names of clusters for the browser, which lays them over what is made once per run."""
-    return encoded({str(cluster): name for cluster, name in opened.lookup.names.given.items()})
+    return _names(opened.named_version, opened)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _names(version: str, _opened: OpenRun) -> bytes:
+    return encoded({str(cluster): name for cluster, name in _opened.lookup.names.given.items()})
 
 
 def colour_data(opened: OpenRun, colour: str, class_: str) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ def button(opened: OpenRun) -> None:
         st.caption(texts.NAMES_HOW if names.are_kept(opened) else f"{texts.NAMES_HOW} {texts.NAMES_UNKEPT}")
         st.download_button(
             "Download names",
-            shown.to_json(opened.run.manifest.run_id),
+            lambda: shown.to_json(opened.run.manifest.run_id),
             FILE_NAME,
             "application/json",
             key="nc_names_download",

@@ -27,8 +27,8 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_PARTS = {"cascade": ("graph", "cascade")}
-"""Components whose class builds on another's: the scripts in their order."""
+_PARTS = {"cascade": ("graph", "naming", "cascade"), "gallery": ("naming", "gallery")}
+"""Components whose class builds on others: the scripts in their order. Each of its messages carries them."""
 
 
 @cache
