@@ -1,4 +1,4 @@
-.PHONY: run check lint test demo bench bench-views quality
+.PHONY: run check lint test demo bench bench-views bench-deployment quality
 
 run: ## open the app on the demo
 	streamlit run app.py
@@ -24,6 +24,9 @@ bench: ## measure extraction (on NEUROCARTO_SAMPLE_IMAGES) and clustering beside
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views
+
+bench-deployment: ## measure the app for looking only in an environment of its own; the results go to docs/performance.md
+	PYTHONPATH=tests python -m benchmarks.deployment
 
 quality: ## measure ways of clustering on NEUROCARTO_SAMPLE_IMAGES; the results go to docs/quality.md
 	python -m scripts.quality

@@ -85,3 +85,10 @@ def test_an_image_runs_as_a_plain_user_says_whether_it_is_well_and_keeps_runs_ou
 def test_secrets_are_neither_committed_nor_built_into_an_image() -> None:
     for ignore in (".gitignore", ".dockerignore"):
         assert ".streamlit/secrets.toml" in (ROOT / ignore).read_text().splitlines()
+
+
+def test_every_environment_variable_is_documented_in_one_table() -> None:
+    files = [path for place in ("neurocarto", "deploy", "tests") for path in (ROOT / place).rglob("*.py")]
+    used = {name for path in files for name in re.findall(r"NEUROCARTO_[A-Z_]+", path.read_text())}
+    _, _, table = (ROOT / "docs/deploy.md").read_text().partition("## Environment variables")
+    assert {name for name in used if f"| `{name}` |" not in table} == set()

