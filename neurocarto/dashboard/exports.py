@@ -55,16 +55,16 @@ def _tables(opened: OpenRun, selection: Selection) -> None:
     lookup, class_ = opened.lookup, selection.class_
     _title(texts.EXPORT_TABLES, texts.EXPORT_TABLES_HOW)
     tables: dict[str, tuple[Callable[[], pd.DataFrame], bool]] = {
-        texts.EXPORT_CLUSTERS: (lambda: export.clusters_table(lookup, _clusters(opened, selection), class_), True),
-        texts.EXPORT_NEURONS: (lambda: _neurons(opened, selection), not selection.is_empty),
-        texts.EXPORT_IMPORTANCE: (lambda: export.importance_table(lookup, class_), bool(class_)),
+        "clusters": (lambda: export.clusters_table(lookup, _clusters(opened, selection), class_), True),
+        "neurons": (lambda: _neurons(opened, selection), not selection.is_empty),
+        "importance": (lambda: export.importance_table(lookup, class_), bool(class_)),
     }
-    for title, (table, there) in tables.items():
+    for what, (table, there) in tables.items():
         left, *places = st.columns([2.2, 1, 1], vertical_alignment="center")
-        left.caption(title)
+        left.caption(texts.EXPORT_TABLE[what])
         for place, (name, (write, kind)) in zip(places, FORMATS.items(), strict=True):
-            file = f"{opened.name}-{class_}-{title}.{name.lower()}"
-            _offer(place, name, partial(_written, write, table), file, kind, title, disabled=not there)
+            file = f"{opened.name}-{class_}-{what}.{name.lower()}"
+            _offer(place, name, partial(_written, write, table), file, kind, what, disabled=not there)
 
 
 def _graph(opened: OpenRun, selection: Selection) -> None:

@@ -103,7 +103,9 @@ EXPORT_HELP = "Take it away: a report, tables, the graph, figures, a citation"
 EXPORT_REPORT, EXPORT_REPORT_HOW = "Report", "as one file that opens offline and prints on A4"
 EXPORT_PIXELS = "With image patches"
 EXPORT_TABLES, EXPORT_TABLES_HOW = "Data", "of what is chosen"
-EXPORT_CLUSTERS = "Clusters selected, or in the graph"
-EXPORT_NEURONS = "Neurons selected"
-EXPORT_IMPORTANCE = "Importance for the class"
+EXPORT_TABLE = {
+    "clusters": "Clusters selected, or in the graph",
+    "neurons": "Neurons selected",
+    "importance": "Importance for the class",
+}
 EXPORT_GRAPH = "Cluster graph"

@@ -67,7 +67,7 @@ def filters(opened: OpenRun) -> None:
     """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
     selection, lookup = state.current(), opened.lookup
     run, class_, layers, find, clear, out, link = st.columns(
-        [1.6, 2.5, 2.4, 2.3, 1.45, 1.1, 1.05], vertical_alignment="bottom"
+        [1.35, 2.3, 2.55, 2.65, 1.45, 1.1, 1.05], vertical_alignment="bottom"
     )
     with run:
         _run_filter(opened)
