@@ -9,7 +9,7 @@ from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
 from neurocarto.dashboard.texts import no_clusters
-from neurocarto.views.highlight import Highlight, highlight
+from neurocarto.views.highlight import Highlight
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.palette import SELECTED
 from neurocarto.views.projection import bits
@@ -17,16 +17,7 @@ from neurocarto.views.projection import bits
 
 def current_highlight(opened: OpenRun) -> Highlight:
     """Return what stands out for the current selection."""
-    chosen = state.current()
-    return highlight(
-        opened.lookup,
-        class_=chosen.class_,
-        layers=chosen.layers,
-        clusters=chosen.clusters,
-        neuron=chosen.neuron,
-        lasso=chosen.lasso,
-        show=chosen.show,
-    )
+    return state.highlighted(opened, state.current())
 
 
 def projection(opened: OpenRun, shown: Highlight) -> None:

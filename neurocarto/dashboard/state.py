@@ -16,6 +16,7 @@ from neurocarto.dashboard.selection import (
     to_params,
 )
 from neurocarto.errors import RunError
+from neurocarto.views.highlight import Highlight, highlight
 
 _SELECTION, _WRITTEN, _DROPPED, _OPENING = "nc_selection", "nc_written", "nc_dropped", "nc_opening"
 
@@ -27,6 +28,19 @@ def current() -> Selection:
     """Return what is selected in this session."""
     selection: Selection = st.session_state.get(_SELECTION, Selection())
     return selection
+
+
+def highlighted(opened: OpenRun, selection: Selection) -> Highlight:
+    """Return what of a run stands out for a selection."""
+    return highlight(
+        opened.lookup,
+        class_=selection.class_,
+        layers=selection.layers,
+        clusters=selection.clusters,
+        neuron=selection.neuron,
+        lasso=selection.lasso,
+        show=selection.show,
+    )
 
 
 def change(selection: Selection) -> None:

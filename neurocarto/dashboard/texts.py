@@ -211,3 +211,15 @@ def not_welcome(email: str) -> str:
 def sign_in_misconfigured(problem: str) -> str:
     """Return that signing in is set up wrongly, with what Streamlit says of it."""
     return f"Signing in is not set up rightly: {' '.join(problem.split())}"
+
+
+EXPORT_HELP = "Take it away: a report, tables, the graph, figures, a citation"
+EXPORT_REPORT, EXPORT_REPORT_HOW = "Report", "as one file that opens offline and prints on A4"
+EXPORT_PIXELS = "With image patches"
+EXPORT_TABLES, EXPORT_TABLES_HOW = "Data", "of what is chosen"
+EXPORT_TABLE = {
+    "clusters": "Clusters selected, or in the graph",
+    "neurons": "Neurons selected",
+    "importance": "Importance for the class",
+}
+EXPORT_GRAPH = "Cluster graph"

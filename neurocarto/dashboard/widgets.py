@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from neurocarto.dashboard import components, moves, state
+from neurocarto.dashboard import components, exports, moves, state
 from neurocarto.dashboard.components import Event
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, index_data, names_data, run_folders
@@ -72,7 +72,9 @@ def damaged_run(message: str) -> None:
 def filters(opened: OpenRun) -> None:
     """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
     selection, lookup = state.current(), opened.lookup
-    run, class_, layers, find, clear, link = st.columns([1.7, 2.8, 2.6, 2.6, 1.45, 1.05], vertical_alignment="bottom")
+    run, class_, layers, find, clear, out, link = st.columns(
+        [1.35, 2.3, 2.55, 2.65, 1.45, 1.1, 1.05], vertical_alignment="bottom"
+    )
     with run:
         _run_filter(opened)
     with class_:
@@ -92,6 +94,8 @@ def filters(opened: OpenRun) -> None:
         on_click=lambda: state.change(state.current().cleared()),
         width="stretch",
     )
+    with out:
+        exports.popover(opened)
     with link:
         components.copy_link(query=query_string(selection))
 

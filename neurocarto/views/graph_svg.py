@@ -51,7 +51,9 @@ class Drawing:
             _svg((x, y + first * down, width, min(each, self.rows - first) * down), f'<use href="#{_ID}"/>', _HIDDEN)
             for first in range(each, self.rows, each)
         )
-        top = _svg((x, y, width, min(each, self.rows) * down), f'<g id="{_ID}">{self.body}</g>', _HIDDEN)
+        top = _svg(
+            (x, y, width, min(each, self.rows) * down), f'<g id="{_ID}" class="nc-drawing">{self.body}</g>', _HIDDEN
+        )
         return f'<div class="nc-slices" role="img" aria-label="{escape(name)}">{top}{shown}</div>'
 
 

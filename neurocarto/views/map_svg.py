@@ -5,6 +5,7 @@ Every text from a run is escaped.
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import cos, hypot, pi, sin
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ WIDTH = 1000
 MARGIN = 14
 LONGEST = 28
 """Characters of a name that are written on the map."""
+TURNS = [pi * step / 8 for step in range(16)]
 Pixels = npt.NDArray[np.int64]
 
 
@@ -42,16 +44,13 @@ def map_svg(
         parts.append(
             f'<g style="--light:{theme[0]};--dark:{theme[1]}">{_layer(lookup, layer, own, places, clusters)}</g>'
         )
-    marks = [
-        f'<circle cx="{place[0]}" cy="{place[1]}" r="10"/><text x="{place[0]}" y="{place[1] + 4}">{number}</text>'
-        for number, cluster in enumerate(numbers, start=1)
-        if (place := _middle(lookup, [cluster], places, known))
-    ]
+    at = {number: _middle(lookup, [cluster], places, known) for number, cluster in enumerate(numbers, start=1)}
+    marks = _numbers({number: place for number, place in at.items() if place})
     words = _names(lookup, names or {}, places, known)
     dot = float(np.clip(11 - 1.6 * np.log10(len(places)), 2.5, 8))
     return (
         f'<svg class="nc-map" viewBox="0 0 {WIDTH} {height}" style="--dot:{dot:.1f}px" role="img" '
-        f'aria-label="Map of {int(known.sum()):,} neurons">{"".join(parts)}{"".join(marks)}{words}</svg>'
+        f'aria-label="Map of {int(known.sum()):,} neurons">{"".join(parts)}{marks}{words}</svg>'
     )
 
 
@@ -94,6 +93,23 @@ def _middle(lookup: Lookup, clusters: Sequence[int], places: Pixels, known: Bool
     own = places[members]
     x, y = own[np.abs(own - np.median(own, axis=0)).sum(axis=1).argmin()].tolist()
     return x, y
+
+
+def _numbers(at: Mapping[int, tuple[int, int]]) -> str:
+    """Numbers in circles, each where it belongs, or as near as others leave room, and then with a line to its place."""
+    taken: list[tuple[float, float]] = []
+    lines, circles = [], []
+    for number, (x, y) in at.items():
+        around = [(x + 11 * ring * cos(turn), y + 11 * ring * sin(turn)) for ring in range(12) for turn in TURNS]
+        free = (place for place in around if all(hypot(place[0] - a, place[1] - b) > 22 for a, b in taken))
+        cx, cy = next(free, (x, y))
+        taken.append((cx, cy))
+        if (cx, cy) != (x, y):
+            lines.append(f'<path class="nc-lead" d="M{x} {y}L{cx:.0f} {cy:.0f}"/>')
+        circles.append(
+            f'<circle cx="{cx:.0f}" cy="{cy:.0f}" r="10"/><text x="{cx:.0f}" y="{cy + 4:.0f}">{number}</text>'
+        )
+    return "".join(lines + circles)
 
 
 def _names(lookup: Lookup, names: Mapping[str, Sequence[int]], places: Pixels, known: BoolArray) -> str:

@@ -37,7 +37,8 @@ def report(lookup: Lookup, patches: Patches, class_: str = "", pixels: bool = Tr
     model = str(lookup.run.manifest.model.get("name"))
     title = f"{class_ or 'All classes'} in {model}"
     contents = "".join(f'<li><a href="#{part.name}">{escape(part.title)}</a></li>' for part in parts if part.title)
-    body = "".join(part.html for part in parts)
+    nav = f'<nav aria-label="Contents"><ul>{contents}</ul></nav>'
+    head, *rest = (part.html for part in parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -45,7 +46,7 @@ def report(lookup: Lookup, patches: Patches, class_: str = "", pixels: bool = Tr
         'content="no-referrer">\n'
         f'<link rel="icon" href="data:,"><title>{escape(title)}: NeuroCartography</title>\n'
         f"<style>\n{_STYLE}{graph_svg.STYLE}</style></head>\n"
-        f'<body class="nc"><main><nav aria-label="Contents"><ul>{contents}</ul></nav>{body}</main>'
+        f"<body><main>{head}{nav}{''.join(rest)}</main>"
         f"{album.pictures()}</body></html>\n"
     )
 

@@ -92,5 +92,5 @@ class ClusterCards:
 
 
 def importance_text(score: float, q_value: float) -> str:
-    """Return an importance with its q-value."""
-    return f"importance {score:.2f} (q {q_value:.2g})"
+    """Return an importance with its q-value, as HTML."""
+    return f'<span class="nc-whole">importance {score:.2f} (q {q_value:.2g})</span>'

@@ -1,7 +1,8 @@
 """The parts of a report on one class: where its clusters lie, how they build on each other, and each by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
+from typing import Any
 
 from neurocarto.views.album import Album
 from neurocarto.views.lookup import Lookup, table_rows
@@ -12,7 +13,7 @@ from neurocarto.views.report_facts import Part, opening
 
 CARDS, PATCHES = 20, 8
 """Clusters that get a card, and patches on each."""
-LISTED = 60
+LISTED = 40
 """Clusters in the table."""
 
 
@@ -62,39 +63,38 @@ def _map(lookup: Lookup, numbers: Mapping[int, int], clusters: set[int] | None =
 
 def _all(lookup: Lookup, cards: ClusterCards, class_: str) -> Part:
     rows = lookup.important(class_)
-    badges = bool(lookup.scorecard.badges)
-    body = "".join(
-        f'<tr><td>{index}</td><th scope="row">{cards.swatch(int(row.cluster))}'
-        f"<bdi>{escape(lookup.label(int(row.cluster)))}</bdi></th><td>{cards.where(int(row.cluster))}</td>"
-        f"<td>{len(lookup.members(int(row.cluster))):,}</td><td>{row.score:.3f}</td><td>{row.q_value:.2g}</td>"
-        f"<td>{_effect(lookup, class_, int(row.cluster))}</td>"
-        + (f"<td>{pill(lookup, int(row.cluster))}</td>" if badges else "")
-        + "</tr>"
-        for index, row in enumerate(table_rows(rows.head(LISTED)), start=1)
-    )
-    names = ("", "Label", "Cluster", "Neurons", "Importance", "q", "Effect (interval); random", *(["Badge"] * badges))
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    effects = {cluster: lookup.effect(class_, cluster) for cluster in rows["cluster"].head(LISTED).tolist()}
+    columns: dict[str, Callable[[Any], str]] = {
+        "Neurons": lambda row: f"{len(lookup.members(row.cluster)):,}",
+        "Importance": lambda row: f"{row.score:.3f}",
+        "q": lambda row: f"{row.q_value:.2g}",
+    }
+    how = f"The best {LISTED}." if len(rows) > LISTED else "All of them."
+    if any("effect" in measured for measured in effects.values()):
+        columns["Effect; of random neurons"] = lambda row: _effect(effects[row.cluster])
+        how += " Effect: the share of the class's output that is lost without the cluster."
+    if lookup.scorecard.badges:
+        columns["Badge"] = lambda row: pill(lookup, row.cluster)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("", "Label", "Cluster", *columns))
+    body = ""
+    for index, row in enumerate(table_rows(rows.head(LISTED)), start=1):
+        label = f"{cards.swatch(row.cluster)}<bdi>{escape(lookup.label(row.cluster))}</bdi>"
+        cells = "".join(f"<td>{cell(row)}</td>" for cell in columns.values())
+        where = f"<td>{cards.where(row.cluster)}</td>"
+        body += f'<tr><td class="nc-bare">{index}</td><th scope="row">{label}</th>{where}{cells}</tr>'
     rest = len(rows) - LISTED
     more = (
         f'<p class="nc-note">and {rest:,} more; importance.parquet in the run has all of them</p>' if rest > 0 else ""
-    )
-    how = (
-        "Effect: the share of the class's output that is lost without the cluster, and without random neurons instead."
     )
     table = f'<table class="nc-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return Part.of("table", "Important clusters by rank", how, table + more)
 
 
-def _effect(lookup: Lookup, class_: str, cluster: int) -> str:
-    measured = lookup.effect(class_, cluster)
-    if "effect" not in measured:
-        return '<span class="nc-none">not measured</span>'
-
+def _effect(measured: Mapping[str, float]) -> str:
     def text(name: str) -> str:
-        if name not in measured:
-            return ""
         span = [measured[f"{name}_{side}"] for side in ("low", "high") if f"{name}_{side}" in measured]
         between = f" ({' … '.join(f'{bound:.1%}' for bound in span)})" if len(span) == 2 else ""
         return f"{measured[name]:.1%}{between}".replace("-", "−")
 
-    return "; ".join(filter(None, (text("effect"), text("effect_null"))))
+    shown = [text(name) for name in ("effect", "effect_null") if name in measured]
+    return "; ".join(shown) or '<span class="nc-none">not measured</span>'

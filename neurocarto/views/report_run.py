@@ -14,7 +14,7 @@ from neurocarto.views.pills import pill
 from neurocarto.views.report_cards import ClusterCards, importance_text
 from neurocarto.views.report_facts import Part, opening
 
-OF_LAYER, PATCHES = 4, 5
+OF_LAYER, PATCHES = 4, 8
 """Clusters of each layer that get a card, and patches on each."""
 OF_CLASS = 3
 """Clusters of each class in the table; where these lie on the map, its name stands."""
@@ -74,7 +74,8 @@ def _classes(lookup: Lookup, album: Album, cards: ClusterCards, best: dict[str, 
         )
 
     def line(name: str) -> str:
-        shown = "".join(map(cluster, table_rows(best[name]))) if name in best else '<td class="nc-none">none</td>'
+        found = [cluster(row) for row in table_rows(best[name])] if name in best else ['<td class="nc-none">none</td>']
+        shown = "".join([*found, *["<td></td>"] * (OF_CLASS - len(found))])
         return (
             f'<tr><th scope="row"><bdi>{escape(name)}</bdi><small>{escape(lookup.class_kinds[name])}, '
             f"{counts[name]:,} images</small></th><td>{lookup.important_counts[name]:,}</td>{shown}</tr>"

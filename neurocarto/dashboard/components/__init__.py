@@ -140,6 +140,11 @@ def copy_link(*, query: str) -> None:
     _component("link")(key="nc_link", data={"query": query})
 
 
+def export(*, query: str, citation: str) -> None:
+    """Show how to take away the figures on the page, and a citation with a link to this page with a query string."""
+    _component("export")(key="nc_export_figures", data={"query": query, "citation": citation})
+
+
 def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], key: str = "") -> None:
     key = key or f"nc_{name}"
 

@@ -241,6 +241,17 @@ class Graph {
     this.network?.fit({ animation: false, maxZoomLevel: 1.1 });
   }
 
+  // The graph as it is seen, on the page's background, as the address of a picture.
+  async picture() {
+    const seen = this.canvas.querySelector("canvas");
+    if (!seen || !this.byId.size) return undefined;
+    const sheet = make("canvas", { width: seen.width, height: seen.height }), context = sheet.getContext("2d");
+    context.fillStyle = this.look.background;
+    context.fillRect(0, 0, sheet.width, sheet.height);
+    context.drawImage(seen, 0, 0);
+    return sheet.toDataURL();
+  }
+
   zoom(factor) {
     if (!this.network) return;
     this.moved = true;

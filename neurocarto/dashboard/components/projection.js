@@ -225,6 +225,23 @@ class Projection {
     this.mark(context, groups.neuron, MARKS.diamond, 9, accent, look.text, 2.5);
   }
 
+  // The map as it is seen, drawn anew by Plotly with what stands out among its points, as the address of a picture.
+  async picture(format) {
+    if (this.fresh || !this.state) return undefined;
+    const { look, groups, stage } = this, accent = this.content.accent[look.name], many = groups.selected.length;
+    const marks = [
+      [groups.selected, { symbol: "circle", size: many > 400 ? 5 : many > 40 ? 8 : 11, color: accent, line: { color: look.background, width: many > 400 ? 0.5 : 1.2 } }],
+      [groups.related, { symbol: "circle-open", size: 13, color: look.text, line: { width: 2 } }],
+      [groups.neuron, { symbol: "diamond", size: 18, color: accent, line: { color: look.text, width: 2.5 } }],
+    ].map(([neurons, marker]) => ({ mode: "markers", ...this.places(neurons), marker, showlegend: false }));
+    const lasso = this.state.snapshot === null && this.state.lasso?.length ? [{ type: "path", path: `M${this.state.lasso.map((at) => at.join(",")).join("L")}Z`,
+      line: { color: accent, width: 1.5, dash: "dot" } }] : [];
+    const data = [...this.plot.data.map((trace) => ({ ...trace, type: "scatter" })), ...marks];
+    const axis = (name) => ({ ...this.layout[name], range: [...this.plot._fullLayout[name].range], autorange: false });
+    const layout = { ...this.layout, xaxis: axis("xaxis"), yaxis: axis("yaxis"), shapes: lasso, paper_bgcolor: look.background, plot_bgcolor: look.background };
+    return Plotly.toImage({ data, layout }, { format, width: stage.clientWidth, height: stage.clientHeight, scale: format === "png" ? 2 : 1 });
+  }
+
   mark(context, neurons, shape, half, fill, line, width) {
     Object.assign(context, { fillStyle: fill, strokeStyle: line, lineWidth: width });
     for (const i of neurons) {
