@@ -179,6 +179,7 @@ def test_a_server_that_only_shows_keeps_names_in_the_session(
             {"name": "names.json", "mimeType": "application/json", "buffer": b"[" * 100_000}
         )
         expect(other.get_by_text("Nothing was loaded: the file is not names.json")).to_be_visible()
+        expect(other.locator('input[type="file"]')).to_have_count(1)
         other.locator('input[type="file"]').set_input_files(tmp_path / "downloaded.json")
         expect(other.get_by_text("names of 1 cluster are merged")).to_be_visible()
         expect(other.locator(f"{GALLERY} .nc-title").first).to_have_text(called)
