@@ -60,6 +60,7 @@ class Naming {
     this.live.textContent = "";
     this.control.setAttribute("aria-expanded", "true");
     this.anchor.after(this.form);
+    title.focus();
     title.select();
   }
 
