@@ -101,7 +101,8 @@ def _numbers(at: Mapping[int, tuple[int, int]]) -> str:
     lines, circles = [], []
     for number, (x, y) in at.items():
         around = [(x + 11 * ring * cos(turn), y + 11 * ring * sin(turn)) for ring in range(12) for turn in TURNS]
-        free = (place for place in around if all(hypot(place[0] - a, place[1] - b) > 22 for a, b in taken))
+        inside = (place for place in around if 11 <= place[0] <= WIDTH - 11 and place[1] >= 11)
+        free = (place for place in inside if all(hypot(place[0] - a, place[1] - b) > 22 for a, b in taken))
         cx, cy = next(free, (x, y))
         taken.append((cx, cy))
         if (cx, cy) != (x, y):
