@@ -37,18 +37,11 @@ def popover(opened: OpenRun) -> None:
 def _reports(opened: OpenRun, selection: Selection) -> None:
     _title(texts.EXPORT_REPORT, texts.EXPORT_REPORT_HOW)
     pixels = st.checkbox(texts.EXPORT_PIXELS, value=True, key="nc_export_pixels")
-    for place, label, class_ in zip(st.columns(2), ("This class", "Whole run"), (selection.class_, ""), strict=True):
+    offers = {"This class": selection.class_, "Whole run": ""}
+    for place, (label, class_) in zip(st.columns(2), offers.items(), strict=True):
         make = partial(report, opened.lookup, opened.patches, class_, pixels)
-        name = f"{class_ or 'run'}.html"
-        _offer(
-            place,
-            label,
-            make,
-            f"{opened.name}-{name}",
-            "text/html",
-            "report",
-            disabled=label == "This class" and not class_,
-        )
+        there = bool(class_) or label == "Whole run"
+        _offer(place, label, make, f"{opened.name}-{class_ or 'run'}.html", "text/html", "report", disabled=not there)
 
 
 def _tables(opened: OpenRun, selection: Selection) -> None:

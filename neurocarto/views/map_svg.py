@@ -37,20 +37,20 @@ def map_svg(
     if not known.any():
         return ""
     places, height = _pixels(lookup.places, known)
-    parts: list[str] = []
-    for theme in zip(*(ramp_colours(len(lookup.layers), name) for name in ("light", "dark")), strict=True):
-        layer = len(parts)
+    light, dark = (ramp_colours(len(lookup.layers), name) for name in ("light", "dark"))
+    below, above = [], []
+    for layer in range(len(lookup.layers)):
         own = np.flatnonzero(known & (lookup.neuron_layer == layer))
-        parts.append(
-            f'<g style="--light:{theme[0]};--dark:{theme[1]}">{_layer(lookup, layer, own, places, clusters)}</g>'
-        )
+        rest, coloured = _layer(lookup, layer, own, places, clusters)
+        below.append(rest)
+        above.append(f'<g style="--light:{light[layer]};--dark:{dark[layer]}">{coloured}</g>')
     at = {number: _middle(lookup, [cluster], places, known) for number, cluster in enumerate(numbers, start=1)}
     marks = _numbers({number: place for number, place in at.items() if place})
     words = _names(lookup, names or {}, places, known)
     dot = float(np.clip(11 - 1.6 * np.log10(len(places)), 2.5, 8))
     return (
         f'<svg class="nc-map" viewBox="0 0 {WIDTH} {height}" style="--dot:{dot:.1f}px" role="img" '
-        f'aria-label="Map of {int(known.sum()):,} neurons">{"".join(parts)}{marks}{words}</svg>'
+        f'aria-label="Map of {int(known.sum()):,} neurons"><g>{"".join(below)}</g>{"".join(above)}{marks}{words}</svg>'
     )
 
 
@@ -65,17 +65,22 @@ def _pixels(places: FloatArray, known: BoolArray) -> tuple[Pixels, int]:
     return np.rint(np.where(known[:, None], np.stack([x, y], axis=1), 0)).astype(np.int64), height
 
 
-def _layer(lookup: Lookup, layer: int, own: npt.NDArray[np.int64], places: Pixels, shown: set[int] | None) -> str:
-    """The paths of a layer's neurons: those in no cluster, then each cluster."""
+def _layer(
+    lookup: Lookup, layer: int, own: npt.NDArray[np.int64], places: Pixels, shown: set[int] | None
+) -> tuple[str, str]:
+    """The paths of a layer's clusters: those that recede, with the neurons in none, and those in the layer's colour."""
     order = own[np.argsort(lookup.neuron_cluster[own], kind="stable")]
     cluster, first = np.unique(lookup.neuron_cluster[order], return_index=True)
     name = escape(lookup.layers[layer])
-    parts = []
+    rest = coloured = ""
     for number, neurons in zip(cluster.tolist(), np.split(order, first[1:]), strict=True):
         title = "in no cluster" if number < 0 else f"{escape(lookup.label(number))}, cluster {number}"
-        colour = ' class="nc-rest"' if number < 0 or (shown is not None and number not in shown) else ""
-        parts.append(f'<path{colour} d="{_dots(places[neurons])}"><title>{title} in {name}</title></path>')
-    return "".join(parts)
+        path = f'd="{_dots(places[neurons])}"><title>{title} in {name}</title></path>'
+        if number < 0 or (shown is not None and number not in shown):
+            rest += f'<path class="nc-rest" {path}'
+        else:
+            coloured += f"<path {path}"
+    return rest, coloured
 
 
 def _dots(places: Pixels) -> str:
@@ -101,7 +106,8 @@ def _numbers(at: Mapping[int, tuple[int, int]]) -> str:
     lines, circles = [], []
     for number, (x, y) in at.items():
         around = [(x + 11 * ring * cos(turn), y + 11 * ring * sin(turn)) for ring in range(12) for turn in TURNS]
-        free = (place for place in around if all(hypot(place[0] - a, place[1] - b) > 22 for a, b in taken))
+        inside = (place for place in around if 11 <= place[0] <= WIDTH - 11 and place[1] >= 11)
+        free = (place for place in inside if all(hypot(place[0] - a, place[1] - b) > 22 for a, b in taken))
         cx, cy = next(free, (x, y))
         taken.append((cx, cy))
         if (cx, cy) != (x, y):

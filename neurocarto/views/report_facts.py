@@ -79,7 +79,8 @@ def _quality(lookup: Lookup, patches: Patches, pixels: bool) -> Part:
     cards, card = QualityCards(lookup, patches), lookup.scorecard
     verdict = cards.verdict(provenance=pixels) or f'<p class="nc-note">{UNSCORED}</p>'
     if card.problem:
-        verdict = f'<p class="nc-note">Its scorecards cannot be shown: {escape(card.problem)}.</p>'
+        why = f": {escape(card.problem)}" if pixels else ""  # it may name a folder
+        verdict = f'<p class="nc-note">Its scorecards cannot be shown{why}.</p>'
     return Part.of("quality", "What it is worth", QUALITY_HOW, verdict + cards.figures() + cards.by_layer())
 
 
