@@ -52,12 +52,10 @@ def packages(python: Path) -> tuple[Path, float, list[str]]:
 
 def walk(visitor: Visitor, turn: int, classes: list[str]) -> None:
     """Use every view of Explore, then open every page, as another visitor each turn."""
-    for class_ in classes[turn % len(classes) : turn % len(classes) + 2]:
-        visitor.choose_class(class_)
-        visitor.click_in_graph(turn)
-        visitor.click_on_map(turn)
-        visitor.lasso()
-    visitor.click_in_graph(turn + 1)
+    visitor.choose_class(classes[turn % len(classes)])
+    visitor.click_on_map(turn)
+    visitor.lasso()
+    visitor.click_in_graph(turn)
     for _, title in [*PAGES.values()][1:] + [*PAGES.values()][:1]:
         visitor.page.get_by_role("link", name=title, exact=True).click()
         visitor.page.wait_for_timeout(500)  # the script begins only when the click has reached the server
@@ -114,7 +112,7 @@ def main() -> None:
                 run = Run(write_large_run(runs / name, size) if size else ROOT / "data" / name)
                 title = f"{name}: {len(run.neurons):,} neurons, {len(run.examples):,} patches"
                 results[title] = measure(browser, runs, name, python, options.repeats)
-                print(table(results))
+                print(table(results), flush=True)
         browser.close()
     text = (
         f"`{ENTRYPOINT}` in an environment of `{REQUIREMENTS}` alone: {installed:,.0f} MB of packages, of the "
@@ -128,9 +126,9 @@ def main() -> None:
 
 HOW = (
     "`make bench-deployment` measures this anew. Memory is the server's resident set; Chromium runs beside it. A "
-    "visitor who walks changes the class twice, clicks in the graph and on the map and draws a lasso each time, then "
-    "opens every page; all ten stay connected. Reckoned: by the formula of `python -m neurocarto publish`. Streamlit "
-    "Community Cloud gives a server 690 MB."
+    "visitor who walks changes the class, clicks on the map and in the graph, draws a lasso, opens every page; all "
+    "ten stay connected. Reckoned: by the formula of `python -m neurocarto publish`. Streamlit Community Cloud gives a "
+    "server 690 MB."
 )
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Every entrypoint by itself: what it serves, what a first visitor by a link gets, and how it looks."""
 
+import importlib.util
 import re
 import urllib.error
 import urllib.request
@@ -114,3 +115,33 @@ def test_looking_only_keeps_no_answers_and_offers_them(visit: Open, runs: Path) 
             page.get_by_role("button", name="Download your answers").click()
         assert len(download.value.path().read_text().splitlines()) == 3
     assert not (runs / "planted" / "studies" / "77-2.csv").exists()
+
+
+SECRETS = """
+[auth]
+redirect_uri = "http://localhost:8501/oauth2callback"
+cookie_secret = "a secret of a test, long enough"
+
+[auth.google]
+client_id = "x"
+client_secret = "x"
+server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
+"""
+
+
+@pytest.mark.parametrize("name", ["", "quality"])
+def test_secrets_with_sign_in_show_how_to_sign_in_and_nothing_else(
+    visit: Open, runs: Path, tmp_path: Path, entrypoint: str, name: str
+) -> None:
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text(SECRETS)
+    with serve(runs, str(ROOT / entrypoint), folder=tmp_path) as started:
+        page = visit(f"{started.address}/{name}?v=1&run=planted&class=birds")
+        if importlib.util.find_spec("authlib"):
+            expect(page.get_by_role("button", name="Sign in with Google")).to_be_visible()
+        else:
+            expect(page.get_by_text("pip install -r requirements-auth.txt")).to_be_visible()
+        at_rest(page)
+        expect(page.get_by_role("navigation")).to_have_count(0)
+        expect(page.get_by_text("planted")).to_have_count(0)
+        expect(page.locator(f"{PROJECTION}, {GRAPH}, {GALLERY}, .nc-figure")).to_have_count(0)

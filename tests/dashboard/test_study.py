@@ -75,6 +75,16 @@ def test_a_server_that_cannot_write_says_so_and_goes_on(
     assert progress.kept is False
 
 
+def test_where_one_looks_only_nothing_is_written(
+    opened: OpenRun, questions: Questions, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUROCARTO_VIEW_ONLY", "1")
+    for number in range(3):
+        answer(opened, questions, progress, question=number, place=0)
+    assert progress.kept is False
+    assert not [*(opened.run.folder / "studies").glob("*")]
+
+
 def test_another_study_or_run_begins_at_its_start(opened: OpenRun) -> None:
     st.session_state.clear()
     first = study._progress(opened, Selection(study=1))
