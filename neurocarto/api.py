@@ -200,7 +200,7 @@ class OpenedRun(Run):
     def _lookup(self) -> "Lookup":
         from neurocarto.views.lookup import Lookup
 
-        return Lookup(self)
+        return Lookup.with_names(self)
 
     @cached_property
     def _patches(self) -> "Patches":

@@ -11,8 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from neurocarto.errors import NamesError
 from neurocarto.records import ALL_IMAGES, layer_slices
 from neurocarto.runs.names import Names
+from neurocarto.runs.names import read as read_names
 from neurocarto.runs.store import Run
 from neurocarto.views.scorecard import Scorecard
 
@@ -51,6 +53,15 @@ class Lookup:
         self.scorecard = Scorecard(run)
         self._important = lru_cache(KEPT_CLASSES)(self._read_important)
         self._edges = lru_cache(KEPT_CLASSES)(self._read_edges)
+
+    @classmethod
+    def with_names(cls, run: Run) -> "Lookup":
+        """Return the indices of a run under the names that lie beside it; without them where these are damaged."""
+        lookup = cls(run)
+        try:
+            return lookup.named(read_names(run.folder, run.manifest.run_id))
+        except NamesError:
+            return lookup
 
     def named(self, names: Names) -> "Lookup":
         """Return the same indices under other names of clusters: whatever either computes, both have."""

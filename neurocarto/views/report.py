@@ -58,7 +58,7 @@ def write_report(run: Path, out: Path, class_: str = "", pixels: bool = True) ->
     """
     if out.suffix.lower() not in ENDINGS or out.is_dir():
         raise RunError(f"the report cannot be written to {out}: name a file that ends in .html")
-    lookup = Lookup(Run(run))
+    lookup = Lookup.with_names(Run(run))
     text = report(lookup, Patches(lookup.run), class_, pixels)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

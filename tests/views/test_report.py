@@ -1,4 +1,5 @@
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from synthetic import write_synthetic_run
 
 from neurocarto.errors import RunError
+from neurocarto.runs.names import keep
 from neurocarto.runs.store import Run
 from neurocarto.views.lookup import Lookup
 from neurocarto.views.patches import Patches
@@ -203,3 +205,13 @@ def test_what_is_no_place_for_a_report_stays_as_it_is(run: Path, tmp_path: Path,
         write_report(run, tmp_path / name)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder.html", "photo.jpg"]
     assert (tmp_path / "photo.jpg").read_text() == "mine"
+
+
+def test_what_people_call_a_cluster_is_in_a_written_report(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "named"
+    shutil.copytree(run, folder)
+    cluster = int(Run(folder).importance["cluster"].iloc[0])
+    keep(folder, Run(folder).manifest.run_id, lambda names: names.with_name(cluster, "beaks & bills", ""))
+    assert "beaks & bills" in Document(write_report(folder, tmp_path / "out.html").read_text(encoding="utf-8")).text
+    (folder / "names.json").write_text("{")
+    assert "beaks & bills" not in write_report(folder, tmp_path / "out.html").read_text(encoding="utf-8")
