@@ -84,7 +84,7 @@ def test_the_examples_of_the_docs_work(
             block = block.replace("app.url\n", "answers(app)\n")
             names["answers"] = lambda app: links.append(urllib.request.urlopen(app.url, timeout=20).status)
         exec(compile(block, "docs/api.md", "exec"), names)
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 7
     assert links == [200]
     assert opened == [names["app"].url]
     assert repr(names["app"]) == "the app was stopped"

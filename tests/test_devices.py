@@ -13,7 +13,7 @@ from neurocarto.engine import local
 from neurocarto.errors import ModelError, SettingsError
 from neurocarto.extraction import devices
 from neurocarto.extraction.activity import run_batch
-from neurocarto.extraction.devices import best_device, devices_of
+from neurocarto.extraction.devices import best_device, devices_of, with_device
 from neurocarto.extraction.images import list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import Model, load_model
@@ -22,6 +22,7 @@ from neurocarto.progress import Progress
 from neurocarto.records import Extraction
 from neurocarto.request import ModelRequest
 from neurocarto.runs.store import Run, check_run
+from neurocarto.settings import BATCH_ON_CARDS, RunSettings
 from neurocarto.stages import run_id, stage_keys
 from neurocarto.summarisation.paper import find_paper_clusters
 
@@ -169,6 +170,12 @@ class TestAuto:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         assert best_device() == expected
+
+    def test_a_card_gets_its_own_batch_size_unless_told_otherwise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(devices, "best_device", lambda: "cuda")
+        assert with_device({"seed": 3}) == RunSettings(seed=3, device="cuda", batch_size=BATCH_ON_CARDS)
+        assert with_device({"device": "auto", "batch_size": 4}) == RunSettings(device="cuda", batch_size=4)
+        assert with_device({"device": "cpu"}) == RunSettings()
 
 
 class TestWhatACardIs:

@@ -109,7 +109,9 @@ _PAGE = """<!doctype html>
 <style>
 html, body { margin: 0; height: 100%; background: #fff; font-family: sans-serif; }
 #graph { height: calc(100% - 26px); }
-div.vis-tooltip { white-space: pre-line; font: 12.5px sans-serif; }
+div.vis-tooltip { position: absolute; visibility: hidden; z-index: 5; pointer-events: none; padding: 6px 9px;
+  color: #222; background: #fff; border: 1px solid #bbb; border-radius: 5px;
+  white-space: pre-line; font: 12.5px sans-serif; }
 #legend { padding: 5px 10px; font-size: 12px; line-height: 16px; color: #555; }
 </style>
 <div id="graph"></div>
