@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # now: it looks for cards when it is imported, which may be patched then
 from conftest import SMALL, files
 from elsewhere import DEVICE, Elsewhere
 
