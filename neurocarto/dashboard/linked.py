@@ -2,14 +2,14 @@
 
 import hashlib
 
-from neurocarto.dashboard import components, inspected, state, widgets
+from neurocarto.dashboard import components, inspected, own_image, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
 from neurocarto.dashboard.texts import no_clusters
 from neurocarto.views.highlight import Highlight, highlight
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.palette import SELECTED
+from neurocarto.views.palette import FIRING, SELECTED
 from neurocarto.views.projection import bits
 
 
@@ -24,6 +24,7 @@ def current_highlight(opened: OpenRun) -> Highlight:
         neuron=chosen.neuron,
         lasso=chosen.lasso,
         show=chosen.show,
+        fires=own_image.fires(opened),
     )
 
 
@@ -45,6 +46,7 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
         highlight={
             "selected": bits(shown.selected),
             "context": None if shown.context.all() else bits(shown.context),
+            "fires": fires(shown),
             "neuron": selection.neuron,
             "related": [neuron for neuron, _ in related],
             "lasso": selection.lasso,
@@ -62,6 +64,11 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
     )
 
 
+def fires(shown: Highlight) -> dict[str, float]:
+    """Return the clusters that fire on the visitor's image as the browser gets them."""
+    return {str(cluster): round(strength, 3) for cluster, strength in shown.fires.items()}
+
+
 def graph(opened: OpenRun, shown: Highlight) -> None:
     """Show the cluster graph with how to read it, or why it is empty."""
     selection, lookup = state.current(), opened.lookup
@@ -76,7 +83,9 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
         version=version,
         highlight={
             "clusters": shown.clusters,
+            "fires": fires(shown),
             "accent": SELECTED,
+            "firing": FIRING,
             "summary": summary(lookup, selection, shown),
             "controls": graph_controls(lookup, selection),
             "empty": None if data["nodes"] else no_clusters(lookup, selection),

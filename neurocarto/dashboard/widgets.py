@@ -63,10 +63,14 @@ def damaged_run(message: str) -> None:
         right.html(escape(name))
 
 
-def filters(opened: OpenRun) -> None:
-    """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
+def filters(opened: OpenRun, beside: Callable[[OpenRun], None] | None = None) -> None:
+    """Show the bar that every page shares: run, class and layers with their counts, clear, and the link.
+
+    beside: draws what a page has in it besides.
+    """
     selection, lookup = state.current(), opened.lookup
-    run, class_, layers, find, clear, link = st.columns([1.7, 2.8, 2.6, 2.6, 1.45, 1.05], vertical_alignment="bottom")
+    widths = [1.7, 2.8, 2.6, 2.6, 1.45, 1.05] if beside is None else [1.6, 2.5, 2.4, 2.2, 1.45, 1.35, 1.05]
+    run, class_, layers, find, clear, *more, link = st.columns(widths, vertical_alignment="bottom")
     with run:
         _run_filter(opened)
     with class_:
@@ -83,6 +87,9 @@ def filters(opened: OpenRun) -> None:
         on_click=lambda: state.change(state.current().cleared()),
         width="stretch",
     )
+    if beside:
+        with more[0]:
+            beside(opened)
     with link:
         components.copy_link(query=query_string(selection))
 

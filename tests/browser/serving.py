@@ -47,19 +47,22 @@ class Server:
 
 
 @contextmanager
-def serve(runs: Path) -> Iterator[Server]:
-    """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end."""
+def serve(runs: Path, log: Path | None = None) -> Iterator[Server]:
+    """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end.
+
+    log: where what it says is kept.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1"]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+    with log.open("w+") if log else tempfile.TemporaryFile("w+", encoding="utf-8") as said_in:
         process = subprocess.Popen(
             [*command, "--server.port", port],
             cwd=ROOT,
             env={**os.environ, "NEUROCARTO_RUNS": str(runs), "STREAMLIT_LOGGER_ENABLE_RICH": "false"},
             stdout=subprocess.DEVNULL,
-            stderr=log,
+            stderr=said_in,
         )
         try:
             address = f"http://127.0.0.1:{port}"
@@ -71,8 +74,8 @@ def serve(runs: Path) -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait(20)
-        log.seek(0)
-        said = log.read()
+        said_in.seek(0)
+        said = said_in.read()
     if "Uncaught app execution" in said:
         raise RuntimeError(f"the app raised an exception:\n{said[-20_000:]}")
 
