@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -44,6 +45,8 @@ _DEFAULTS = {
 }
 SKIPPED_SHOWN = 5
 MOST_DRAWS = 100_000
+BACKGROUND = 15
+"""By how much `look --background` lowers its priority (nice)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,6 +141,17 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the questions (default: %(default)s)")
     score.add_argument("--quiet", action="store_true", help="no progress bars")
     score.set_defaults(command=_score)
+
+    look = commands.add_parser(
+        "look", help="see which clusters of a run an image excites, and what the answer rests on"
+    )
+    look.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
+    look.add_argument("image", metavar="IMAGE", help="a file, or - for standard input; nothing of it is kept")
+    look.add_argument("--json", metavar="FILE", help="write all that is found as JSON; - is standard output")
+    look.add_argument("--model", metavar="M", help="where the run's network is, if not where its name says")
+    look.add_argument("--weights", metavar="FILE", help="where its weights are, if they came from a file")
+    look.add_argument("--background", action="store_true", help="let everything else on this machine go first")
+    look.set_defaults(command=_look)
 
     layers = commands.add_parser("layers", help="list the layers of a network: channels, maps, fields, cost")
     _add_model(layers, "model")
@@ -339,6 +353,31 @@ def _score(options: argparse.Namespace) -> int:
     for note in info["notes"]:
         print(note)
     print(f"{path} holds it, for every cluster; the app shows it on the Quality page")
+    return 0
+
+
+def _look(options: argparse.Namespace) -> int:
+    if options.background and hasattr(os, "nice"):
+        os.nice(BACKGROUND)
+    name = "the image" if options.image == "-" else options.image
+    try:
+        content = sys.stdin.buffer.read() if options.image == "-" else Path(options.image).read_bytes()
+    except OSError as error:
+        raise ImagesError(f"cannot read the image {options.image!r}: {error.strerror}") from error
+    from neurocarto.extraction.decoding import decode_alone
+    from neurocarto.runs.store import Run
+
+    run, image = Run(options.run), decode_alone(content, name)
+    # torch takes seconds to import: what is no image, or no run, is said before.
+    from neurocarto.engine.heap import keep_freed_memory
+    from neurocarto.look import lines, look, write
+
+    keep_freed_memory()
+    with redirect_stdout(sys.stderr):  # what a network's own code prints is none of the answer
+        found = look(run, image, options.model, options.weights)
+    if options.json and options.json != "-":
+        write(found, Path(options.json))
+    print(json.dumps(found) if options.json == "-" else "\n".join(lines(run, found)))
     return 0
 
 

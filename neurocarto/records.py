@@ -219,6 +219,22 @@ def layer_slices(layers: Sequence[Layer]) -> dict[str, slice]:
     return {layer.name: slice(end - layer.channels, end) for layer, end in zip(layers, ends, strict=True)}
 
 
+def cluster_channels(
+    layers: Sequence[Layer], cluster: npt.NDArray[np.int32]
+) -> dict[int, tuple[str, npt.NDArray[np.int64]]]:
+    """Return each cluster's layer and its channels there; -1 are those of the last layer that are in none.
+
+    cluster (N,): every neuron's.
+    """
+    found = {}
+    for layer, own in layer_slices(layers).items():
+        order = np.argsort(cluster[own], kind="stable")
+        numbers, begins = np.unique(cluster[own][order], return_index=True)
+        for number, channels in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
+            found[number] = layer, channels
+    return found
+
+
 def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
 

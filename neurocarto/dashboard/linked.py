@@ -4,20 +4,20 @@ import hashlib
 
 import streamlit as st
 
-from neurocarto.dashboard import components, inspected, names_panel, state, widgets
+from neurocarto.dashboard import components, inspected, names_panel, own_image, state, widgets
 from neurocarto.dashboard.events import on_event
 from neurocarto.dashboard.loaders import OpenRun, colour_data, encoded, graph_data, projection_data
 from neurocarto.dashboard.selection import COLOURS, MAX_EDGES, SHOWN, Selection
 from neurocarto.dashboard.texts import no_clusters
 from neurocarto.views.highlight import Highlight
 from neurocarto.views.lookup import Lookup
-from neurocarto.views.palette import SELECTED
+from neurocarto.views.palette import FIRING, SELECTED
 from neurocarto.views.projection import bits
 
 
 def current_highlight(opened: OpenRun) -> Highlight:
     """Return what stands out for the current selection."""
-    return state.highlighted(opened, state.current())
+    return state.highlighted(opened, state.current(), own_image.fires(opened))
 
 
 def projection(opened: OpenRun, shown: Highlight) -> None:
@@ -38,6 +38,7 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
         highlight={
             "selected": bits(shown.selected),
             "context": None if shown.context.all() else bits(shown.context),
+            "fires": fires(shown),
             "neuron": selection.neuron,
             "related": [neuron for neuron, _ in related],
             "lasso": selection.lasso,
@@ -55,6 +56,11 @@ def projection(opened: OpenRun, shown: Highlight) -> None:
     )
 
 
+def fires(shown: Highlight) -> dict[str, float]:
+    """Return the clusters that fire on the visitor's image as the browser gets them."""
+    return {str(cluster): round(strength, 3) for cluster, strength in shown.fires.items()}
+
+
 def graph(opened: OpenRun, shown: Highlight) -> None:
     """Show the cluster graph with how to read it, or why it is empty."""
     selection, lookup = state.current(), opened.lookup
@@ -69,7 +75,9 @@ def graph(opened: OpenRun, shown: Highlight) -> None:
         version=version,
         highlight={
             "clusters": shown.clusters,
+            "fires": fires(shown),
             "accent": SELECTED,
+            "firing": FIRING,
             "summary": summary(lookup, selection, shown),
             "controls": graph_controls(lookup, selection),
             "empty": None if data["nodes"] else no_clusters(lookup, selection),

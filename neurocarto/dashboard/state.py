@@ -1,6 +1,6 @@
 """The selection in the session and in the URL. Every change goes through `change`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import streamlit as st
@@ -30,8 +30,8 @@ def current() -> Selection:
     return selection
 
 
-def highlighted(opened: OpenRun, selection: Selection) -> Highlight:
-    """Return what of a run stands out for a selection."""
+def highlighted(opened: OpenRun, selection: Selection, fires: Mapping[int, float] | None = None) -> Highlight:
+    """Return what of a run stands out for a selection. fires: clusters that an image of the visitor's excites."""
     return highlight(
         opened.lookup,
         class_=selection.class_,
@@ -40,6 +40,7 @@ def highlighted(opened: OpenRun, selection: Selection) -> Highlight:
         neuron=selection.neuron,
         lasso=selection.lasso,
         show=selection.show,
+        fires=fires,
     )
 
 

@@ -223,3 +223,45 @@ EXPORT_TABLE = {
     "importance": "Importance for the class",
 }
 EXPORT_GRAPH = "Cluster graph"
+
+OWN_HOW = (
+    "See which clusters an image of yours excites, where, and which of them the network’s answer rests on. It takes "
+    "some ten seconds. The image stays in this session’s memory; nothing of it is kept."
+)
+OWN_READ = (
+    "What fires on it is lit in map and graph. A card has patches of your image beside the cluster’s own, and how the "
+    "answer’s output changes when the cluster is held at its mean maps, beside ten random sets of as many neurons."
+)
+OWN_VIEW_ONLY = "This server only shows runs. Start the app on your own computer to look at your own image."
+OWN_NO_TORCH = "Your own image needs torch, which this server lacks: pip install -r requirements.txt and start again."
+OWN_FILE = (
+    "This run’s weights came from a file, which the app does not look for: "
+    "python -m neurocarto look RUN IMAGE --weights FILE"
+)
+OWN_STOPPED = "The look at your image was stopped."
+
+
+def own_factory(name: str) -> str:
+    """Return why an image cannot be looked at with a network that somebody's own code makes."""
+    return (
+        f"This run’s network is made by {name}, code that the app does not run: "
+        f"python -m neurocarto look RUN IMAGE --model {name}"
+    )
+
+
+def own_looking(seconds: float) -> str:
+    """Return that an image is being looked at."""
+    return f"Looking at your image: {seconds:.0f} s. It takes some ten seconds; everything else can be used meanwhile."
+
+
+def own_failed(reason: str) -> str:
+    """Return that an image could not be looked at, and why."""
+    why = reason.removeprefix("the image: ") or "the network stopped without saying why"
+    return f"Your image could not be looked at: {why}."
+
+
+def own_too_long(seconds: float) -> str:
+    """Return that a look at an image took too long."""
+    return (
+        f"Looking at your image took more than {seconds:.0f} s and was stopped. Try again when less is going on here."
+    )

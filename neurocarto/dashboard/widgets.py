@@ -69,12 +69,14 @@ def damaged_run(message: str) -> None:
         right.html(escape(name))
 
 
-def filters(opened: OpenRun) -> None:
-    """Show the bar that every page shares: run, class and layers with their counts, clear, and the link."""
+def filters(opened: OpenRun, beside: Callable[[OpenRun], None] | None = None) -> None:
+    """Show the bar that every page shares: run, class and layers with their counts, clear, and the link.
+
+    beside: draws what a page has in it besides.
+    """
     selection, lookup = state.current(), opened.lookup
-    run, class_, layers, find, clear, out, link = st.columns(
-        [1.35, 2.3, 2.55, 2.65, 1.45, 1.1, 1.05], vertical_alignment="bottom"
-    )
+    widths = [1.35, 2.3, 2.55, 2.65, 1.45, *([] if beside is None else [1.35]), 1.1, 1.05]
+    run, class_, layers, find, clear, *more, out, link = st.columns(widths, vertical_alignment="bottom")
     with run:
         _run_filter(opened)
     with class_:
@@ -94,6 +96,9 @@ def filters(opened: OpenRun) -> None:
         on_click=lambda: state.change(state.current().cleared()),
         width="stretch",
     )
+    if beside:
+        with more[0]:
+            beside(opened)
     with out:
         exports.popover(opened)
     with link:

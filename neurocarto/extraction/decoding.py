@@ -17,6 +17,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "J
 HEIF = "HEIF"
 HEIF_SUFFIXES = (".heic", ".heif")
 MAX_PIXELS = 100_000_000
+MOST_BYTES, MOST_PIXELS = 100_000_000, 50_000_000
+"""Of an image that is looked at alone, which a stranger may have sent."""
 MAX_ELONGATION = 50
 """Long side over short side. Beyond it the crop shows next to nothing, and fitting the short side to the
 network would need gigabytes for a file of a few hundred bytes."""
@@ -44,13 +46,25 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-def decode(content: bytes, name: str) -> Image.Image:
-    """Decode a file's content as a person sees it; ImagesError with its name and the reason when that fails."""
+def decode(content: bytes, name: str, most: int = MAX_PIXELS) -> Image.Image:
+    """Decode a file's content as a person sees it; ImagesError with its name and the reason when that fails.
+
+    most: pixels that it may have, MAX_PIXELS at most.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=(*FORMATS, *({HEIF} & Image.OPEN.keys()))) as file:
+            if file.width * file.height > most:
+                raise ValueError(f"more than {most:,} pixels")
             return as_seen(file)
     except Exception as error:  # damaged files make decoders raise nearly anything
         raise unreadable(name, error) from error
+
+
+def decode_alone(content: bytes, name: str) -> Image.Image:
+    """Decode an image that is looked at alone, as decode, within MOST_BYTES and MOST_PIXELS."""
+    if len(content) > MOST_BYTES:
+        raise ImagesError(f"{shown(Path(name).name)}: more than {MOST_BYTES // 1_000_000} MB")
+    return decode(content, name, MOST_PIXELS)
 
 
 def unreadable(name: str | Path, error: Exception) -> ImagesError:

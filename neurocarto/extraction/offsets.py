@@ -77,8 +77,8 @@ def measure_offsets(
     return np.rint(offsets)
 
 
-def _placed(layer: Layer) -> bool:
-    """Whether a neuron can look beside its cell: not where attention looks anywhere, nor on a map of one cell."""
+def is_placed(layer: Layer) -> bool:
+    """Return whether neurons can look beside their cell: not where attention looks anywhere, nor on single cells."""
     local = layer.layout == "BCHW" or (layer.layout == "BHWC" and layer.receptive_field is not None)
     return local and layer.map_height * layer.map_width > 1
 
@@ -86,7 +86,9 @@ def _placed(layer: Layer) -> bool:
 def _measured(layers: Sequence[Layer], lineage: Lineage) -> list[str]:
     """The layers whose neurons can look beside their cell, but for those with attention between them and a parent."""
     tokens = {layer.name for layer in layers if "T" in layer.layout or "(" in layer.layout}
-    return [layer.name for layer in layers if _placed(layer) and not tokens & set(lineage.parents.get(layer.name, ()))]
+    return [
+        layer.name for layer in layers if is_placed(layer) and not tokens & set(lineage.parents.get(layer.name, ()))
+    ]
 
 
 def _look(

@@ -17,7 +17,7 @@ import pandas as pd
 from neurocarto.extraction.lineage import Lineage
 from neurocarto.extraction.models import Model
 from neurocarto.quality.measures import interval
-from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, important, layer_slices, reach
+from neurocarto.records import ALL_IMAGES, CLASS_OUTPUT, FloatArray, Layer, cluster_channels, important
 from neurocarto.runs.store import Run
 from neurocarto.summarisation.importance import class_images
 from neurocarto.summarisation.influence import rank_correlation, share
@@ -51,13 +51,10 @@ class Claims:
     @classmethod
     def of_run(cls, run: Run) -> "Claims":
         """Read what a run says."""
-        layers, neurons = run.manifest.layers, run.neurons
-        signed = np.repeat([layer.signed for layer in layers], [layer.channels for layer in layers])
-        rest = np.where(signed, neurons["mean_activation"], 0).astype(np.float32)
         return cls(
-            layers=layers,
-            reach=reach(neurons["max_activation"].to_numpy(np.float32), rest),
-            cluster=neurons["cluster"].to_numpy(np.int32),
+            layers=run.manifest.layers,
+            reach=run.reach,
+            cluster=run.neurons["cluster"].to_numpy(np.int32),
             classes=run.classes,
             importance=run.importance,
             edges=run.influence,
@@ -70,14 +67,7 @@ class Claims:
 
     @cached_property
     def _channels(self) -> dict[int, tuple[str, npt.NDArray[np.int64]]]:
-        found = {}
-        for layer, own in layer_slices(self.layers).items():
-            cluster = self.cluster[own]
-            order = np.argsort(cluster, kind="stable")
-            numbers, begins = np.unique(cluster[order], return_index=True)
-            for number, channels in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
-                found[number] = layer, channels
-        return found
+        return cluster_channels(self.layers, self.cluster)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ import torch
 from PIL import Image
 
 from neurocarto.engine.local import extract
-from neurocarto.errors import ImagesError, ModelError, NeurocartoError, RunError
+from neurocarto.errors import ImagesError, RunError
 from neurocarto.extraction.images import ImageSet, list_images
 from neurocarto.extraction.lineage import find_lineage
-from neurocarto.extraction.models import Model, load_model
-from neurocarto.extraction.preprocessing import Preprocessing
+from neurocarto.extraction.studied import load_studied
 from neurocarto.progress import Progress
 from neurocarto.quality.agreement import agreement
 from neurocarto.quality.faithfulness import CLASSES, Claims, measure_faithfulness
@@ -39,7 +37,6 @@ from neurocarto.quality.judge import DEPTH, Judge, Open, Sights, load_judge, loo
 from neurocarto.quality.measures import Draw, measure, tabulate
 from neurocarto.quality.scorecard import both_ways
 from neurocarto.records import MEASURES, layer_slices
-from neurocarto.request import ModelRequest
 from neurocarto.runs.store import SCORES, Run
 from neurocarto.settings import RunSettings, available_threads
 from neurocarto.summarisation.similarity import find_stimuli
@@ -182,7 +179,8 @@ def _originals(run: Run) -> ImageSet | None:
 
 def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progress: Progress) -> _Found:
     images = list_images(source)
-    model, settings, layers = _studied(run), _settings(run), run.manifest.layers
+    advice = ", which --images needs; without --images the run's halves are judged"
+    model, settings, layers = load_studied(run.manifest, advice), _settings(run), run.manifest.layers
     with progress.stage("extraction", len(images), "image") as advance:
         extraction = extract(model, layers, images, settings, advance)
     files = images.indices(extraction.images["path"])
@@ -230,27 +228,6 @@ def _on_unseen(run: Run, judge: Judge, source: str, draws: int, seed: int, progr
     same = images.fingerprint == run.manifest.images["fingerprint"]
     notes = ("these are the images that the clusters were formed on, which flatters them",) if same else ()
     return _Found(pd.concat(tables, ignore_index=True), "originals", notes)
-
-
-def _studied(run: Run) -> Model:
-    """The network of a run, as its manifest describes it."""
-    described = run.manifest.model
-    for weights in ("DEFAULT", "none"):
-        with suppress(NeurocartoError):
-            model = load_model(ModelRequest(described["name"], weights), run.manifest.settings["seed"])
-            if model.weights_sha256 == described["weights_sha256"]:
-                return replace(model, preprocessing=_preprocessing(described["preprocessing"]))
-    raise ModelError(
-        f"the run's network, {described['name']} ({described['source']}), cannot be loaded again with the same "
-        "weights, which --images needs; without --images the run's halves are judged"
-    )
-
-
-def _preprocessing(described: dict[str, Any]) -> Preprocessing:
-    fitting: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in described.items()
-    }
-    return Preprocessing(**fitting)
 
 
 def _settings(run: Run) -> RunSettings:

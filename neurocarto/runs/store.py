@@ -26,7 +26,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from neurocarto.errors import RunError, one_line, printable
-from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices
+from neurocarto.records import LATER_SCHEMAS, PREVIEWS, SCHEMAS, layer_slices, reach
 from neurocarto.runs.manifest import FILE_NAME, Manifest
 
 SCORES = "scores"
@@ -211,6 +211,18 @@ class Run:
     def neurons(self) -> pd.DataFrame:
         """One row per neuron, in row order 0 … N-1."""
         return self.table("neurons")
+
+    @cached_property
+    def rest(self) -> npt.NDArray[np.float32]:
+        """The activation of every neuron that counts as none (N,): 0 or, of signed neurons, the mean."""
+        layers = self.manifest.layers
+        signed = np.repeat([layer.signed for layer in layers], [layer.channels for layer in layers])
+        return np.where(signed, self.neurons["mean_activation"], 0).astype(np.float32)
+
+    @property
+    def reach(self) -> npt.NDArray[np.float32]:
+        """How far each neuron's strongest activation lies above its rest (N,); 0 for constant neurons."""
+        return reach(self.neurons["max_activation"].to_numpy(np.float32), self.rest)
 
     @cached_property
     def examples(self) -> pd.DataFrame:

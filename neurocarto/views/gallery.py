@@ -45,7 +45,7 @@ class Gallery:
         rest = len(found) - members
         more = f'<p class="nc-note">and {rest:,} more neurons</p>' if rest > 0 else ""
         return (
-            f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self._heading(cluster, True)}'
+            f'<section class="nc-card nc-full" data-card-cluster="{cluster}">{self.heading(cluster, True)}'
             f"{self._note(cluster)}{self._evidence(cluster)}{self._tests(cluster)}"
             f'<div class="nc-rows">{"".join(rows)}</div>{more}</section>'
         )
@@ -85,11 +85,12 @@ class Gallery:
     def _compact(self, cluster: int, selected: bool) -> str:
         state = " nc-selected" if selected else ""
         return (
-            f'<section class="nc-card{state}" data-card-cluster="{cluster}">{self._heading(cluster, False)}'
+            f'<section class="nc-card{state}" data-card-cluster="{cluster}">{self.heading(cluster)}'
             f'<div class="nc-strip" data-strip="{cluster}"></div></section>'
         )
 
-    def _heading(self, cluster: int, full: bool) -> str:
+    def heading(self, cluster: int, full: bool = False) -> str:
+        """Return what a cluster's card begins with: its label, badge, layer and size; full: with its quality."""
         facts = [f"cluster {cluster}", escape(str(self._lookup.clusters["layer"][cluster])), self._size(cluster)]
         if cluster in self._scores:
             score = self._scores[cluster]

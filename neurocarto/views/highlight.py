@@ -1,7 +1,7 @@
 """Which neurons and clusters stand out, given what is selected."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,13 +15,15 @@ class Highlight:
 
     selected (N,): neurons that stand out; context (N,): neurons of the chosen class and layers, which
     keep their colour while the rest recedes; clusters: those that stand out, most selected members first;
-    counts: how many neurons each choice of `show` would make the context.
+    counts: how many neurons each choice of `show` would make the context; fires: clusters that fire on an image of the
+    visitor's own, which are lit by their strength in 0…1.
     """
 
     selected: BoolArray
     context: BoolArray
     clusters: tuple[int, ...]
     counts: Mapping[str, int]
+    fires: Mapping[int, float] = field(default_factory=dict)
 
 
 def highlight(
@@ -33,11 +35,12 @@ def highlight(
     neuron: int | None = None,
     lasso: Sequence[tuple[float, float]] = (),
     show: str = "class",
+    fires: Mapping[int, float] | None = None,
 ) -> Highlight:
     """Compute what stands out. A lasso goes before a neuron, and a neuron before clusters.
 
     show: whose neurons are the context, all of the layers' ("all"), the class's ("class") or only the selected
-    ones ("clusters").
+    ones ("clusters"). fires: as of Highlight, where only those of the layers remain.
     """
     shown = in_layers(lookup, layers)
     of_class = shown
@@ -59,7 +62,8 @@ def highlight(
         selected |= np.isin(lookup.neuron_cluster, np.array(chosen, np.int64))
     contexts = {"all": shown, "class": of_class, "clusters": selected}
     sizes = {name: int(context.sum()) for name, context in contexts.items()}
-    return Highlight(selected, contexts[show], tuple(chosen), sizes)
+    lit = {c: s for c, s in (fires or {}).items() if not layers or lookup.layers[lookup.cluster_layer[c]] in layers}
+    return Highlight(selected, contexts[show], tuple(chosen), sizes, lit)
 
 
 def in_layers(lookup: Lookup, layers: Sequence[str]) -> BoolArray:

@@ -11,6 +11,8 @@ import numpy as np
 RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 """Nine even steps of viridis."""
 SELECTED = {"light": "#d1495b", "dark": "#ff7a6b"}
+FIRING = {"light": "#e69f00", "dark": "#ffc64d"}
+"""What fires on a visitor's image, brighter where it fires more; with a halo besides."""
 NEUTRAL = {"light": "#a8a8a8", "dark": "#6f6f6f"}
 """For points to which a colour's question does not apply."""
 CATEGORIES = {

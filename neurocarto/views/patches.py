@@ -39,11 +39,7 @@ class Patches:
         whole = self._decoded(image)
         if whole is None:
             return None
-        width, height = self._width[image], self._height[image]
-        x0, y0, x1, y1 = inside(box, width, height)
-        across, down = whole.width / width, whole.height / height
-        area = (x0 * across, y0 * down, x1 * across, y1 * down)
-        return _encoded(whole.resize((side, side), Image.Resampling.BICUBIC, box=area))
+        return cut(whole, (self._width[image], self._height[image]), box, side)
 
     def _small(self, image: int, side: int) -> str | None:
         """Return the whole image, its longer side `side` pixels, as a data URI, or None where it is not at hand."""
@@ -53,6 +49,17 @@ class Patches:
         small = whole.copy()
         small.thumbnail((side, side))
         return _encoded(small)
+
+
+def cut(whole: Image.Image, size: tuple[int, int], box: Box, side: int) -> str:
+    """Return a patch of a picture as a data URI of `side` × `side` pixels.
+
+    size: width and height of the original, in whose pixels the box is.
+    """
+    x0, y0, x1, y1 = inside(box, *size)
+    across, down = whole.width / size[0], whole.height / size[1]
+    area = (x0 * across, y0 * down, x1 * across, y1 * down)
+    return _encoded(whole.resize((side, side), Image.Resampling.BICUBIC, box=area))
 
 
 def _encoded(picture: Image.Image) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from neurocarto.views.lookup import BoolArray, Lookup
-from neurocarto.views.palette import SELECTED
+from neurocarto.views.palette import FIRING, SELECTED
 
 TRACES = ("all", "context")
 """Names of the traces, from the bottom to the top; what is selected is marked above them (projection.js)."""
@@ -64,6 +64,7 @@ def captions(lookup: Lookup) -> dict[str, Any]:
         "clusters": base64.b64encode(lookup.neuron_cluster.astype("<i4").tobytes()).decode(),
         "labels": {str(cluster): label for cluster, label in lookup.labels.items()},
         "accent": SELECTED,
+        "firing": FIRING,
     }
 
 

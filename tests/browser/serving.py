@@ -48,11 +48,17 @@ class Server:
 
 @contextmanager
 def serve(
-    runs: Path, entrypoint: str = "app.py", *, python: str = sys.executable, folder: Path = ROOT
+    runs: Path,
+    entrypoint: str = "app.py",
+    *,
+    python: str = sys.executable,
+    folder: Path = ROOT,
+    log: Path | None = None,
 ) -> Iterator[Server]:
     """Start the app on a free port, with the runs of a folder beside the demo; its exceptions are raised at the end.
 
-    entrypoint: as one names it from `folder`, which the server is started in, with the Python that it runs on.
+    entrypoint: as one names it from `folder`, which the server is started in, with the Python that it runs on. log:
+    where what it says is kept.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -60,13 +66,13 @@ def serve(
     # -P, and no PYTHONPATH: the `streamlit` command does not look for modules in the current folder either.
     command = [python, "-P", "-m", "streamlit", "run", entrypoint, "--server.address", "127.0.0.1"]
     own = {"NEUROCARTO_RUNS": str(runs), "STREAMLIT_LOGGER_ENABLE_RICH": "false"}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+    with log.open("w+") if log else tempfile.TemporaryFile("w+", encoding="utf-8") as said_in:
         process = subprocess.Popen(
             [*command, "--server.port", port],
             cwd=folder,
             env={**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, **own},
             stdout=subprocess.DEVNULL,
-            stderr=log,
+            stderr=said_in,
         )
         try:
             address = f"http://127.0.0.1:{port}"
@@ -78,8 +84,8 @@ def serve(
         finally:
             process.terminate()
             process.wait(20)
-        log.seek(0)
-        said = log.read()
+        said_in.seek(0)
+        said = said_in.read()
     if "Uncaught app execution" in said:
         raise RuntimeError(f"the app raised an exception:\n{said[-20_000:]}")
 

@@ -27,7 +27,11 @@ def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-_PARTS = {"cascade": ("graph", "naming", "cascade"), "gallery": ("naming", "gallery")}
+_PARTS = {
+    "cascade": ("graph", "naming", "cascade"),
+    "gallery": ("naming", "gallery"),
+    "own": ("naming", "gallery", "own"),
+}
 """Components whose class builds on others: the scripts in their order. Each of its messages carries them."""
 
 
@@ -123,6 +127,11 @@ def gallery(*, html: str, on_event: Callable[[Event], None], name: str = "galler
     A button's data-event holds any other event as JSON. name: where a page shows several, that of this one.
     """
     _mount("gallery", {"html": html}, on_event, f"nc_{name}")
+
+
+def own_image(*, html: str, on_event: Callable[[Event], None]) -> None:
+    """Show a visitor's image with its cards (escaped HTML). Events as of the gallery."""
+    _mount("own", {"html": html}, on_event)
 
 
 def study(*, html: str, question: int, on_event: Callable[[Event], None]) -> None:

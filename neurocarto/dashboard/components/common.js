@@ -151,6 +151,10 @@ function onLight(listener, owner) {
   return () => hub.lit.delete(entry);
 }
 
+function firingNote(colour, text) {
+  return make("span", { class: "nc-firing", style: `--colour:${colour}` }, text);
+}
+
 function fullScreenButton(root) {
   const control = button("", "Show this view on the full screen, and back", () => (
     document.fullscreenElement === root ? document.exitFullscreen() : root.requestFullscreen()));

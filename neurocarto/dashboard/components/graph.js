@@ -12,6 +12,7 @@ class Graph {
   constructor(root) {
     this.root = root;
     this.channel = "graph";
+    Object.assign(this, { fires: new Map(), firing: 0 });
     this.canvas = make("div", { class: "nc-canvas" });
     this.tip = make("div", { class: "nc-tip", hidden: "" });
     this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
@@ -66,7 +67,7 @@ class Graph {
       this.network.on("blurNode", () => this.hover(undefined));
       this.network.on("dragEnd", () => { this.moved = true; });
       this.network.on("zoom", () => { this.moved = true; });
-      this.network.on("beforeDrawing", (context) => this.drawBands(context));
+      this.network.on("beforeDrawing", (context) => { this.drawBands(context); this.drawHalos(context); });
       this.network.on("afterDrawing", (context) => { this.drawVeils(context); this.drawCursor(context); this.askPictures(); });
       this.start();
     }
@@ -79,12 +80,15 @@ class Graph {
     const accent = state.accent[this.look.name];
     const chosen = new Set(state.clusters.filter((id) => this.byId.has(id)));
     this.chosen = chosen;
+    this.fires = new Map([...this.byId.keys()].filter((id) => id in (state.fires ?? {})).map((id) => [id, state.fires[id]]));
+    this.firing = Object.keys(state.fires ?? {}).length;
     this.nodes.update([...this.byId.values()].map((node) => this.nodeLook(node, chosen, accent)));
     this.paintEdges();
     this.drawLegend(state.clusters.length - chosen.size);
     this.root.dataset.version = this.drawn;
     this.root.dataset.nodes = this.byId.size;
     this.root.dataset.highlighted = [...chosen].join(" ");
+    this.root.dataset.firing = [...this.fires.keys()].join(" ");
     this.stage.setAttribute("aria-label", `${this.words.name}; ${state.summary}. Arrow keys walk from cluster to cluster, ` +
       `${this.words.keys}, Shift and arrows move, plus and minus zoom, 0 shows everything.`);
   }
@@ -94,10 +98,15 @@ class Graph {
     return this.chosen?.size > 0;
   }
 
+  // What is neither selected nor fires, where anything does.
+  isFaded(id) {
+    return (this.recedes || this.firing > 0) && !this.chosen.has(id) && !this.fires.has(id) && !isOutput(id);
+  }
+
   nodeLook(node, chosen, accent) {
     const { text, background, font, name } = this.look;
     const selected = chosen.has(node.id);
-    const faded = this.recedes && !selected && !isOutput(node.id);
+    const faded = this.isFaded(node.id);
     const border = selected ? accent : isOutput(node.id) ? text : node[name];
     return {
       id: node.id,
@@ -165,12 +174,26 @@ class Graph {
 
   // A veil instead of transparency: through a transparent picture one would see the edges behind it.
   drawVeils(context) {
-    if (!this.recedes) return;
     context.save();
     context.fillStyle = fade(this.look.background, 0.62);
     for (const { id, x, y, size } of this.byId.values()) {
-      if (this.chosen.has(id) || isOutput(id) || this.isHidden(id)) continue;
+      if (!this.isFaded(id) || this.isHidden(id)) continue;
       context.fillRect(x - size - 3, y - size - 3, 2 * size + 6, 2 * size + 6);
+    }
+    context.restore();
+  }
+
+  // What fires on the visitor's image, wider and brighter where it fires more.
+  drawHalos(context) {
+    if (!this.fires.size) return;
+    context.save();
+    context.fillStyle = this.state.firing[this.look.name];
+    for (const [id, strength] of this.fires) {
+      const { x, y, size } = this.byId.get(id), half = size + 5 + 9 * strength;
+      context.globalAlpha = 0.35 + 0.65 * strength;
+      context.beginPath();
+      context.roundRect(x - half, y - half, 2 * half, 2 * half, 8);
+      context.fill();
     }
     context.restore();
   }
@@ -214,6 +237,7 @@ class Graph {
   drawLegend(missing) {
     const edge = (kind, text) => [make("i", { class: `nc-edge nc-edge-${kind}` }), make("span", {}, text)];
     const note = missing ? [make("strong", {}, `${missing.toLocaleString("en")} of the selected clusters ${missing > 1 ? "are" : "is"} not among those shown`)] : [];
+    if (this.firing) note.push(firingNote(this.state.firing[this.look.name], `${this.fires.size} of the ${this.byId.size} fire on your image`));
     this.legend.replaceChildren(...edge("plus", "excites"), ...edge("minus", "inhibits"),
       make("span", {}, this.words.legend), ...note);
   }

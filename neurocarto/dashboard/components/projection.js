@@ -165,7 +165,7 @@ class Projection {
     this.groups = {
       context: state.context ? this.indices(state.context) : [],
       related: state.related, selected: this.indices(state.selected),
-      lit: this.lightedNeurons(), neuron: one >= 0 ? [one] : [],
+      fires: this.firing(), lit: this.lightedNeurons(), neuron: one >= 0 ? [one] : [],
     };
     await this.drawPoints(look);
     if (this.state !== state) return;
@@ -175,6 +175,7 @@ class Projection {
     this.drawModes(state.snapshot === null);
     this.root.dataset.colours = state.colours;
     this.root.dataset.highlighted = this.groups.selected.filter((i) => !Number.isNaN(this.x[i])).length;
+    this.root.dataset.firing = this.groups.fires.length;
     this.root.dataset.related = state.related.join(" ");
     this.root.dataset.neuron = one >= 0 ? one : "";
     this.root.dataset.version = this.drawn;
@@ -187,7 +188,7 @@ class Projection {
 
   // Plotly draws the points, which takes most of the time: only when what it draws has changed.
   async drawPoints(look) {
-    const { state } = this, standing = this.groups.selected.length > 0;
+    const { state } = this, standing = this.groups.selected.length > 0 || this.groups.fires.length > 0;
     const view = this.x.length > MOST_POINTS ? Object.values(this.view()) : [];
     const shown = [this.drawn, state.colours, look.name, look.background, standing, state.context, ...view].join(" ");
     if (!this.fresh && shown === this.shown) return;
@@ -217,6 +218,7 @@ class Projection {
     const accent = this.content.accent[look.name];
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
+    this.drawFiring(context, this.content.firing[look.name]);
     if (this.state.snapshot === null) this.drawLasso(context, accent);
     const many = groups.selected.length, half = many > 400 ? 2.5 : many > 40 ? 4 : 5.5;
     this.mark(context, groups.selected, MARKS.disc, half, accent, look.background, many > 400 ? 0.5 : 1.2);
@@ -254,6 +256,23 @@ class Projection {
     }
   }
 
+  // What fires on the visitor's image, the strongest last and largest: neurons of one cluster are lit alike.
+  drawFiring(context, colour) {
+    for (const [i, strength] of this.groups.fires) {
+      const [x, y] = this.pixel(i);
+      if (Number.isNaN(x)) continue;
+      context.globalAlpha = 0.3 + 0.7 * strength;
+      this.mark(context, [i], MARKS.disc, 1.8 + 2.6 * strength, colour, this.look.background, 0.5);
+    }
+    context.globalAlpha = 1;
+  }
+
+  firing() {
+    const { fires } = this.state, found = [];
+    if (Object.keys(fires).length) this.cluster.forEach((cluster, i) => { if (cluster in fires) found.push([i, fires[cluster]]); });
+    return found.sort(([, a], [, b]) => a - b);
+  }
+
   drawLasso(context, accent) {
     if (!this.state.lasso?.length) return;
     const { xaxis, yaxis } = this.plot._fullLayout;
@@ -284,6 +303,7 @@ class Projection {
       bar.append(make("i", { style: `--light:${pale[code]};--dark:${dark[code]}`, title }));
     }
     const marks = this.groups.neuron.length ? [make("span", {}, "◆ the neuron  ○ its nearest in the embedding")] : [];
+    if (this.groups.fires.length) marks.push(firingNote(this.content.firing[this.look.name], `${this.groups.fires.length.toLocaleString("en")} neurons fire on your image`));
     const [points, neurons] = this.inSight().map((count) => count.toLocaleString("en"));
     if (points !== neurons) marks.push(make("span", {}, `${points} of the ${neurons} neurons in sight are drawn: zoom in to see all`));
     this.legend.replaceChildren(make("span", {}, low), bar, make("span", {}, high), ...marks);
