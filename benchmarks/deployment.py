@@ -73,6 +73,7 @@ def measure(browser: Browser, runs: Path, name: str, python: Path, repeats: int)
         with started() as server:
             visitor = Visitor(browser, server.address, name)
             found["first view, cold server (ms)"].append((visitor.first_view - server.healthy) * 1000)
+            found["first view, server's processor time (ms)"].append(server.busy() * 1000)
             found["server after the first view (MB)"].append(server.memory("VmRSS"))
             visitor.context.close()
     with started() as server:

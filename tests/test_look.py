@@ -248,7 +248,7 @@ def test_a_file_or_a_run_that_is_not_there_is_one_line(
     assert main(["look", str(tmp_path), str(tmp_path / "own.png")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
     assert main(["look", str(run.folder), str(tmp_path / "own.png")]) == 2
-    assert "the manifest does not say how the run's images were fitted" in capsys.readouterr().err
+    assert "synthetic (tests), cannot be loaded again with the same weights; --weights" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,15 @@ def load_studied(manifest: Manifest, advice: str, name: str | None = None, weigh
     name, weights: where to find it, as of ModelRequest, in place of the manifest's name and of what comes with it.
     ModelError, which ends in the advice, when it cannot be had or has other weights.
     """
-    described = manifest.model
-    preprocessing, seed = _preprocessing(described.get("preprocessing")), manifest.settings.get("seed", 0)
+    described, seed = manifest.model, manifest.settings.get("seed", 0)
     # What goes wrong with a network that somebody named is said; of what is tried unasked it is not.
     unsaid = () if name or weights else (NeurocartoError,)
     for choice in [weights] if weights else ["DEFAULT", "none"]:
+        model = None
         with suppress(*unsaid):
             model = load_model(ModelRequest(name or described["name"], choice), seed)
-            if model.weights_sha256 == described.get("weights_sha256"):
-                return replace(model, preprocessing=preprocessing)
+        if model and model.weights_sha256 == described.get("weights_sha256"):
+            return replace(model, preprocessing=_preprocessing(described.get("preprocessing")))
     raise ModelError(
         f"the run's network, {described['name']} ({described['source']}), cannot be loaded again with the same "
         f"weights{advice}"

@@ -27,7 +27,7 @@ FEWER_EXAMPLES = (10, 5, 3, 1)
 """Example patches per neuron and half that are tried in turn where all that the run has are too many."""
 VISITORS = 10
 """Sessions that the memory of a server is reckoned for."""
-SERVER_BYTES, SESSION_BYTES, NEURON_BYTES, EXAMPLE_BYTES = 220e6, 8e6, 600, 150
+SERVER_BYTES, SESSION_BYTES, NEURON_BYTES, EXAMPLE_BYTES = 275e6, 3.5e6, 320, 200
 """Memory of a server by itself, of each visitor, of each neuron and of each example patch of the run."""
 BESIDE = (SCORES, "names.json", "selections.json")
 """What the app reads beside a run's own files."""
@@ -110,7 +110,7 @@ def describe(published: Published) -> list[str]:
 def server_bytes(run: Run, sessions: int) -> float:
     """Return about how much memory a server takes that shows one run to some visitors at once.
 
-    Fitted to what benchmarks/deployment.py measured on runs of three sizes (docs/performance.md).
+    Fitted to the highest that benchmarks/deployment.py measured on runs of three sizes (docs/performance.md).
     """
     rows = len(run.examples)
     return SERVER_BYTES + SESSION_BYTES * sessions + NEURON_BYTES * len(run.neurons) + EXAMPLE_BYTES * rows

@@ -142,8 +142,8 @@ class OwnImage:
 
     def _strength(self, entry: Mapping[str, Any]) -> str:
         return (
-            f"<strong>Stronger than on {entry['weaker']:.0%}</strong> of the images compared with; "
-            f"{entry['strength']:.2f} of what its strongest in the run reach"
+            f"<strong>Stronger than on {entry['weaker']:.0%}</strong> of {self.content['compared']} images; "
+            f"{entry['strength']:.0%} of its highest in the run"
         )
 
     def _loss(self, entry: Mapping[str, Any]) -> str:

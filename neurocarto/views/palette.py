@@ -11,8 +11,8 @@ import numpy as np
 RAMP = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
 """Nine even steps of viridis."""
 SELECTED = {"light": "#d1495b", "dark": "#ff7a6b"}
-FIRING = {"light": "#e69f00", "dark": "#ffc64d"}
-"""What fires on a visitor's image, brighter where it fires more; with a halo besides."""
+FIRING = {"light": "#e69f00", "dark": "#ffffff"}
+"""What fires on a visitor's image, with a halo besides: not on the ramp's part of either theme."""
 NEUTRAL = {"light": "#a8a8a8", "dark": "#6f6f6f"}
 """For points to which a colour's question does not apply."""
 CATEGORIES = {

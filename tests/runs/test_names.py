@@ -179,7 +179,7 @@ def test_a_run_without_entries_has_no_names_and_can_get_some(tmp_path: Path, run
         ("2026-01-01", EARLY),
         ("9999-12-31T23:59:59-12:00", ""),
         ("0001-01-01T00:00:00+12:00", ""),
-        ((datetime.now(UTC) + timedelta(days=2)).isoformat(), ""),
+        pytest.param((datetime.now(UTC) + timedelta(days=2)).isoformat(), "", id="in two days"),
         (5, ""),
     ],
 )

@@ -174,6 +174,7 @@ class Graph {
 
   // A veil instead of transparency: through a transparent picture one would see the edges behind it.
   drawVeils(context) {
+    if (!this.recedes && !this.firing) return;
     context.save();
     context.fillStyle = fade(this.look.background, 0.62);
     for (const { id, x, y, size } of this.byId.values()) {

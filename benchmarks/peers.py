@@ -1,0 +1,187 @@
+"""Other people's programs at the same work, where they are installed: pip install semanticlens zennit-crp gensim.
+
+    python -m benchmarks.peers [IMAGES] [--rounds 2]
+
+In this process, taking turns: extraction beside SemanticLens' and zennit-crp's search for the strongest images, on the
+same network, layers and images; the embedding beside gensim's skip-gram on the same stimuli. Prints Markdown and puts
+it into docs/performance.md. None of them is a requirement; one that is not installed is left out.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.measuring import spread, write_section
+from neurocarto.engine.heap import keep_freed_memory
+from neurocarto.engine.local import extract
+from neurocarto.extraction.images import ImageSet, list_images
+from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.models import Model, load_model
+from neurocarto.settings import RunSettings
+from neurocarto.summarisation.embedding import embed
+from neurocarto.summarisation.similarity import Stimuli, find_stimuli
+
+Way = Callable[[], object]
+
+
+class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Images as a network takes them, decoded when asked for, as such programs expect them."""
+
+    def __init__(self, model: Model, images: ImageSet) -> None:
+        self._model, self._images = model, images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._model.inputs([self._images.open(index)])[0], 0
+
+
+def semantic_lens(model: Model, images: ImageSet, settings: RunSettings) -> Way | None:
+    """SemanticLens' search for the images with the greatest activation of each neuron."""
+    try:
+        from semanticlens.component_visualization import ActivationComponentVisualizer
+        from semanticlens.component_visualization.aggregators import aggregate_conv_max
+    except ImportError:
+        return None
+    pictures, names = Pictures(model, images), [layer.name for layer in describe_layers(model)]
+
+    def run() -> None:
+        lens: Any = ActivationComponentVisualizer(
+            model.module, pictures, pictures, names, settings.top_k, aggregate_fn=aggregate_conv_max
+        )
+        lens.run(batch_size=settings.batch_size)
+
+    return run
+
+
+def concept_relevance(model: Model, images: ImageSet, settings: RunSettings) -> Way | None:
+    """zennit-crp's search for the images with the greatest activation and relevance of each neuron."""
+    try:
+        from crp.attribution import CondAttribution
+        from crp.concepts import ChannelConcept
+        from crp.visualization import FeatureVisualization
+        from zennit.composites import EpsilonPlusFlat
+    except ImportError:
+        return None
+    concepts = {layer.name: ChannelConcept() for layer in describe_layers(model)}
+
+    def run() -> None:
+        with TemporaryDirectory() as folder:
+            pictures = Pictures(model, images)
+            search: Any = FeatureVisualization(CondAttribution(model.module), pictures, concepts, path=folder)
+            search.run(EpsilonPlusFlat(), 0, len(images), settings.batch_size, checkpoint=len(images))
+
+    return run
+
+
+def skip_gram(stimuli: Stimuli, count: int, dimensions: int) -> Way | None:
+    """One epoch of gensim's skip-gram, with the neurons that an image excites as a sentence."""
+    try:
+        from gensim.models import Word2Vec
+    except ImportError:
+        return None
+    sentences: list[list[str]] = [[] for _ in range(count)]
+    for neuron, images in enumerate(stimuli.images.tolist()):
+        for image in images:
+            if image >= 0:
+                sentences[image].append(str(neuron))
+    rng = np.random.default_rng(0)
+    sentences = [rng.permutation(sentence).tolist() for sentence in sentences]
+
+    def run() -> None:
+        Word2Vec(sentences, vector_size=dimensions, window=2, sg=1, negative=5, min_count=1, epochs=1, workers=2)
+
+    return run
+
+
+def measure(ways: dict[str, Way | None], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every way that there is, in every round."""
+    seconds: dict[str, list[float]] = {name: [] for name, way in ways.items() if way}
+    for _ in range(rounds):
+        for name in seconds:
+            begin = time.perf_counter()
+            ways[name]()  # type: ignore[misc]
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    """Return seconds of every way as a Markdown table, beside those of the first one in the same round."""
+    first = next(iter(seconds))
+    lines = [f"| | seconds | × {first} |", "|---|---|---|"]
+    for name, taken in seconds.items():
+        ratios = [own / unit for own, unit in zip(taken, seconds[first], strict=True)]
+        lines.append(f"| {name} | {spread(taken, '.2f')} | {spread(ratios, '.2f')} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
+    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser.add_argument("--count", type=int, default=300, metavar="N", help="images that all run on (default: 300)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each way (default: %(default)s)")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    keep_freed_memory()
+    settings, model, found = RunSettings(), load_model("efficientnet_lite0"), list_images(options.images)
+    images = found.take(np.random.default_rng(0).permutation(len(found))[: options.count])
+    layers = describe_layers(model)
+    torch.set_num_threads(settings.threads)
+    extracted = extract(model, layers, images, settings, lambda _: None)
+    stimuli = find_stimuli(extracted.whole, len(images), settings.stimuli_share)
+    embed(stimuli, len(images), settings.dimensions, 0)  # compiles
+    extraction = measure(
+        {
+            "extraction": lambda: extract(model, layers, images, settings, lambda _: None),
+            "SemanticLens": semantic_lens(model, images, settings),
+            "zennit-crp": concept_relevance(model, images, settings),
+        },
+        options.rounds,
+    )
+    embedding = measure(
+        {
+            "embedding": lambda: embed(stimuli, len(images), settings.dimensions, 0),
+            "gensim, one epoch": skip_gram(stimuli, len(images), settings.dimensions),
+        },
+        options.rounds,
+    )
+    text = (
+        f"{len(images)} images, efficientnet_lite0, {len(stimuli):,} neurons in {len(layers)} layers, batches of "
+        f"{settings.batch_size}, {settings.threads} threads; measured on {datetime.now(UTC):%Y-%m-%d} "
+        f"({platform.machine()}, {_versions()}), the machine's load was {load:.1f} before. Median of {options.rounds} "
+        f"turns, lowest to highest behind.\n\n{table(extraction)}\n\n{table(embedding)}\n\n"
+        "SemanticLens keeps the strongest images of each neuron, without places or halves; zennit-crp keeps activation "
+        "and relevance, for which it runs backward. Both decode one image after the other. gensim's skip-gram takes "
+        "the neurons that one image excites as a sentence; it needs several epochs. `python -m benchmarks.peers` "
+        "measures this anew."
+    )
+    print(text)
+    write_section("Other programs", text)
+
+
+def _versions() -> str:
+    found = []
+    for name in ("torch", "semanticlens", "zennit-crp", "gensim"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed")
+    return ", ".join(found)
+
+
+if __name__ == "__main__":
+    main()
