@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 
 from neurocarto.errors import SettingsError
@@ -65,8 +66,8 @@ def allowed_folder(text: str) -> Path:
 
 
 def _number(name: str, default: float, least: float) -> float:
-    given = os.environ.get(name, "")
     try:
-        return max(least, float(given)) if given else default
+        given = float(os.environ.get(name, ""))
     except ValueError:
         return default
+    return max(least, given) if isfinite(given) else default

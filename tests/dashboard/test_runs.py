@@ -156,6 +156,13 @@ class TestARunBeingMade:
         assert not (folder / "images.zip").exists(), "what was uploaded is not kept"
         assert press(app, "Open").selectbox(key="nc_run_0").value == "birds"
 
+    def test_visitors_who_may_only_look_do_not_stop_it(
+        self, visit_runs: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NEUROCARTO_VIEW_ONLY", "1")
+        app = visit_runs(job=write_job(tmp_path / "runs", state="running", stage="extraction"))
+        assert {button.label for button in app.button} == {"Open"}
+
     @pytest.mark.parametrize("id_", ["0123456789ab", "../..", "<script>"])
     def test_a_link_to_none_says_so(self, visit_runs: Visit, id_: str) -> None:
         assert "no run being made under this link" in said(visit_runs(job=id_))
@@ -217,7 +224,7 @@ class TestFoldersOfTheServer:
         assert policy.allowed_folder(f" {tmp_path / 'birds'} ") == tmp_path / "birds"
 
 
-@pytest.mark.parametrize("value", ["abc", "", "-5", "1e999x"])
+@pytest.mark.parametrize("value", ["abc", "", "-5", "1e999", "nan"])
 def test_a_limit_that_is_no_number_is_not_one_less(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("NEUROCARTO_MAX_JOBS", value)
     assert policy.most_jobs() == 1
