@@ -134,7 +134,7 @@ def _import() -> None:
     if given is not None and st.button("Import", key="nc_import_go", type="primary"):
         try:
             with st.spinner("Unpacking and checking"):
-                folder = import_run(given, made_in(), Path(given.name).stem)
+                folder = import_run(given, made_in())  # under its own name, so that links to it open here too
             st.session_state[_SAID] = f"{folder.name} was imported and is whole."
         except NeurocartoError as error:
             st.session_state[_SAID] = str(error)

@@ -64,7 +64,7 @@ def test_a_run_is_made_watched_opened_and_handed_on(
     other = visit(page.url)  # a colleague, by link
     expect(other.get_by_text("is being made")).to_be_visible(timeout=60_000)
     page.reload()
-    expect(page.get_by_text("Load the network")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Load the network", exact=True)).to_be_visible(timeout=60_000)
     expect(page.get_by_text("is finished.")).to_be_visible(timeout=400_000)
     expect(other.get_by_text("is finished.")).to_be_visible(timeout=60_000)
     at_rest(page)
@@ -84,12 +84,13 @@ def test_a_run_is_made_watched_opened_and_handed_on(
     with serve(elsewhere) as second:
         there = visit(second.address + "/runs")
         there.get_by_role("button", name="Import a run").click()
-        there.locator("input[type=file]").first.set_input_files(archive)
+        there.get_by_test_id("stPopoverBody").locator("input[type=file]").set_input_files(archive)
         there.get_by_role("button", name="Import", exact=True).click()
         expect(there.get_by_text("was imported and is whole")).to_be_visible(timeout=60_000)
         # The link that opened the run here opens it there too.
         there.goto(second.address + "/?" + urlsplit(page.url).query)
         settled(there)
+        expect(there.get_by_text("is shown instead")).to_have_count(0)
         found = [path.name for path in elsewhere.iterdir() if not path.name.startswith(".")]
         assert found == ["my-photos-efficientnet_lite0"]
 
@@ -99,8 +100,10 @@ def _choose(page: Page, *layers: str) -> None:
     page.get_by_text("Layers and settings").click()
     field = page.get_by_test_id("stMultiSelect")
     field.get_by_label("Clear all").click()
+    expect(page.get_by_text("No layer is chosen")).to_be_visible(timeout=20_000)
     for layer in layers:
+        at_rest(page)  # what is typed while the page is drawn anew is lost
         field.get_by_role("combobox").fill(layer)
-        field.get_by_role("combobox").press("Enter")
+        page.get_by_role("option", name=re.compile(rf"^{re.escape(layer)} \(")).click()
     page.keyboard.press("Escape")
     expect(page.get_by_text(f"in {len(layers)} layers")).to_be_visible(timeout=20_000)

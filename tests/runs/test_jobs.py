@@ -15,8 +15,9 @@ from neurocarto.processes import process_start
 from neurocarto.runs.jobs import Asked, Job, Jobs, run_name
 
 ASKED = Asked("birds", "/photos", "resnet18", settings={"seed": 3}, limits=("--most-images=50",))
-CHILD = """
+CHILD = f"""
 import sys, time
+sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
 from pathlib import Path
 from neurocarto.progress import StatusFile
 from neurocarto.errors import ModelError
@@ -30,7 +31,7 @@ with StatusFile(Path(status)) as progress:
     with progress.stage("extraction", 40, "image") as advance:
         advance(10)
         progress.say("half a gigabyte")
-        {body}
+        {{body}}
 """
 BODIES = {
     "sleep": "time.sleep(60)",
