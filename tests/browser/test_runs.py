@@ -59,7 +59,7 @@ def test_a_run_is_made_watched_opened_and_handed_on(
     _choose(page, "_blocks.2._bn1", "_blocks.8._bn1")  # fewer take less time
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_text("is being made")).to_be_visible(timeout=60_000)
-    assert re.search(r"[?&]job=[a-z0-9]{12}$", page.url)
+    page.wait_for_url(re.compile(r"[?&]job=[a-z0-9]{12}$"), timeout=20_000)
 
     other = visit(page.url)  # a colleague, by link
     expect(other.get_by_text("is being made")).to_be_visible(timeout=60_000)
@@ -99,11 +99,21 @@ def _choose(page: Page, *layers: str) -> None:
     """Choose layers for the new run instead of all."""
     page.get_by_text("Layers and settings").click()
     field = page.get_by_test_id("stMultiSelect")
-    field.get_by_label("Clear all").click()
-    expect(page.get_by_text("No layer is chosen")).to_be_visible(timeout=20_000)
-    for layer in layers:
-        at_rest(page)  # what is typed while the page is drawn anew is lost
-        field.get_by_role("combobox").fill(layer)
-        page.get_by_role("option", name=re.compile(rf"^{re.escape(layer)} \(")).click()
-    page.keyboard.press("Escape")
-    expect(page.get_by_text(f"in {len(layers)} layers")).to_be_visible(timeout=20_000)
+    clear, chosen = field.get_by_label("Clear all"), page.get_by_text(f"in {len(layers)} layers")
+    for _ in range(4):  # what is typed while the page is drawn anew is lost, and its list of layers may move away
+        at_rest(page)
+        if clear.is_visible():
+            clear.click()
+        expect(page.get_by_text("No layer is chosen")).to_be_visible(timeout=20_000)
+        for layer in layers:
+            at_rest(page)
+            field.get_by_role("combobox").fill(layer)
+            page.wait_for_timeout(500)
+            page.keyboard.press("ArrowDown")  # past "Select all matches"
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(500)
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(2000)
+        if chosen.is_visible():
+            break
+    expect(chosen).to_be_visible(timeout=20_000)
