@@ -7,7 +7,6 @@ fastest bare forward pass: BatchNorms folded into the convolutions before them, 
 the best of some batch sizes, inputs ready in memory. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measuring import PeakMemory, spread, write_section
+from benchmarks.measuring import PeakMemory, options_of_images, spread, write_section
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
 from neurocarto.extraction.activity import autocast
@@ -122,9 +121,7 @@ def table(seconds: dict[str, list[float]], count: int) -> str:
 
 def main() -> None:
     """Measure, print and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
-    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser = options_of_images(__doc__)
     parser.add_argument("--model", default="efficientnet_lite0", help="any network (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default: %(default)s)")
     parser.add_argument("--device", choices=[*DECODED], default="cpu", help="what the network runs on")

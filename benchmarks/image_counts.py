@@ -6,7 +6,6 @@ Each number in a process of its own. Prints what was measured as JSON and as a M
 docs/performance.md. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
 """
 
-import argparse
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import PeakMemory, write_section
+from benchmarks.measuring import PeakMemory, options_of_images, write_section
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
 from neurocarto.extraction.images import list_images
@@ -62,9 +61,7 @@ def table(results: Mapping[int, Mapping[str, float]]) -> str:
 
 def main() -> None:
     """Measure, print and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
-    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser = options_of_images(__doc__)
     parser.add_argument("--model", default="efficientnet_lite0", help="any network (default: %(default)s)")
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 50_000], help="numbers of images")
     options = parser.parse_args()

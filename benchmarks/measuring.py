@@ -1,5 +1,7 @@
 """What the benchmarks share: peak memory, a series of measurements as text, and sections of docs/performance.md."""
 
+import argparse
+import os
 import statistics
 import threading
 from collections.abc import Sequence
@@ -33,6 +35,14 @@ class PeakMemory:
         self._over.set()
         self._watch.join()
         self.peak = max(self.peak, resident_bytes() - self._before)
+
+
+def options_of_images(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the folder of images, which NEUROCARTO_SAMPLE_IMAGES names where none is given."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
+    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    return parser
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:

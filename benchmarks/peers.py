@@ -7,14 +7,12 @@ same network, layers and images; the embedding beside gensim's skip-gram on the 
 it into docs/performance.md. None of them is a requirement; one that is not installed is left out.
 """
 
-import argparse
 import os
 import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import spread, write_section
+from benchmarks.measuring import options_of_images, spread, write_section
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.engine.local import extract
 from neurocarto.extraction.images import ImageSet, list_images
@@ -129,9 +127,7 @@ def table(seconds: dict[str, list[float]]) -> str:
 
 def main() -> None:
     """Measure, print and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given = os.environ.get("NEUROCARTO_SAMPLE_IMAGES")
-    parser.add_argument("images", type=Path, nargs="?" if given else None, default=given, help="the folder of images")
+    parser = options_of_images(__doc__)
     parser.add_argument("--count", type=int, default=300, metavar="N", help="images that all run on (default: 300)")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each way (default: %(default)s)")
     options = parser.parse_args()

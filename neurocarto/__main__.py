@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurocarto import __version__
 from neurocarto.errors import ImagesError, NeurocartoError, RunError, SettingsError
+from neurocarto.files import written_size
 from neurocarto.request import ModelRequest
 from neurocarto.runs.cache import FOLDER_VARIABLE, Cache, default_folder
 from neurocarto.settings import BATCH_ON_CARDS, RunSettings
@@ -403,7 +404,7 @@ def _layers(options: argparse.Namespace) -> int:
     layers = [row for row in rows if (row.default if chosen is None else row.name in chosen)]
     neurons, kept = sum(row.layer.channels for row in layers if row.layer), sum(row.kept_bytes for row in layers)
     how = "by default" if chosen is None else "with these --layers"
-    print(f"* studied {how}: {len(layers)} layers, {neurons:,} neurons, {_size(kept)} of memory")
+    print(f"* studied {how}: {len(layers)} layers, {neurons:,} neurons, {written_size(kept)} of memory")
     return 0
 
 
@@ -413,7 +414,7 @@ def _layer_facts(row: "LayerRow") -> str:
         return row.problem
     size, field = f"{layer.map_height} x {layer.map_width}", layer.receptive_field or "-"
     signs = "  signed" if layer.signed else ""
-    return f"{layer.channels:>8} {size:>9} {layer.layout:>11} {field:>5} {_size(row.kept_bytes):>8}{signs}"
+    return f"{layer.channels:>8} {size:>9} {layer.layout:>11} {field:>5} {written_size(row.kept_bytes):>8}{signs}"
 
 
 def _cache(options: argparse.Namespace) -> int:
@@ -421,7 +422,7 @@ def _cache(options: argparse.Namespace) -> int:
         kept = cache.runs()
         chosen = _chosen(options, [run.run for run in kept], {run.run: run.used for run in kept})
         if options.clear or options.all or options.older_than is not None:
-            freed = _size(cache.forget(chosen))
+            freed = written_size(cache.forget(chosen))
             print(
                 f"{freed} freed, {len(chosen)} run{'s' * (len(chosen) != 1)} forgotten"
                 if chosen
@@ -431,8 +432,8 @@ def _cache(options: argparse.Namespace) -> int:
         for run in kept:
             days = (time.time() - run.used) / 86_400
             state = "whole" if run.stages == run.of else f"{run.stages} of {run.of} stages"
-            print(f"{run.run}  {_size(run.bytes):>8}  {days:4.0f} days ago  {state}  {run.about}")
-        print(f"{options.cache}: {_size(cache.bytes)}, {len(kept)} runs")
+            print(f"{run.run}  {written_size(run.bytes):>8}  {days:4.0f} days ago  {state}  {run.about}")
+        print(f"{options.cache}: {written_size(cache.bytes)}, {len(kept)} runs")
     return 0
 
 
@@ -445,14 +446,6 @@ def _chosen(options: argparse.Namespace, runs: Sequence[str], used: Mapping[str,
         return list(runs if options.all else options.clear)
     oldest = time.time() - options.older_than * 86_400
     return [run for run in runs if run in options.clear or options.all or used[run] < oldest]
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -470,7 +463,7 @@ def _export(options: argparse.Namespace) -> int:
     from neurocarto.runs.archive import export_run
 
     out = export_run(options.run, options.out)
-    print(f"{out} holds the run, {_size(out.stat().st_size)}: `python -m neurocarto import {out}` unpacks it")
+    print(f"{out} holds the run, {written_size(out.stat().st_size)}: `python -m neurocarto import {out}` unpacks it")
     return 0
 
 
@@ -486,7 +479,7 @@ def _report(options: argparse.Namespace) -> int:
     from neurocarto.views.report import write_report
 
     out = write_report(options.run, options.out, options.class_, pixels=not options.no_images)
-    print(f"{out}: {_size(out.stat().st_size)}, opens in any browser, offline and on paper")
+    print(f"{out}: {written_size(out.stat().st_size)}, opens in any browser, offline and on paper")
     return 0
 
 

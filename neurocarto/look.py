@@ -8,7 +8,6 @@ a strength stands among the run's images is found out on small copies of both, a
 import base64
 import io
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from neurocarto.extraction.models import Model
 from neurocarto.extraction.offsets import is_placed
 from neurocarto.extraction.replay import Replay
 from neurocarto.extraction.studied import load_studied
+from neurocarto.files import replace_text
 from neurocarto.records import Layer, cluster_channels, layer_slices
 from neurocarto.runs.store import Run
 from neurocarto.settings import available_threads
@@ -350,12 +350,9 @@ def _rounded(value: float) -> float:
 
 def write(content: Mapping[str, Any], out: Path) -> None:
     """Write what was found as JSON, whole or not at all; RunError when it cannot be written."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(out)
+        replace_text(out, json.dumps(content, ensure_ascii=False) + "\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"what was found cannot be written to {out}: {error.strerror}") from error
 
 

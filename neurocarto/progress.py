@@ -12,6 +12,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from neurocarto.errors import NeurocartoError, one_line
+from neurocarto.files import replace_text
 from neurocarto.processes import process_start
 
 Advance = Callable[[int], object]
@@ -110,7 +111,5 @@ class StatusFile(Progress):
 
     def _write(self, **changes: Any) -> None:
         self._status |= {"now": time.time(), **changes}
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        beside.write_text(json.dumps(self._status), encoding="utf-8")
-        beside.replace(self._path)
+        replace_text(self._path, json.dumps(self._status))
         self._written = time.monotonic()

@@ -10,9 +10,9 @@ import streamlit as st
 from neurocarto.dashboard import moves, policy, state, texts, widgets
 from neurocarto.dashboard.loaders import ROOT, made_in, run_card, run_folders
 from neurocarto.errors import NeurocartoError, RunError
+from neurocarto.files import written_size
 from neurocarto.runs.archive import export_run, import_run
 from neurocarto.runs.library import remove_run, rename_run, restore_run
-from neurocarto.views.library import written_size
 
 _SAID, _REMOVED = "nc_library_said", "nc_library_removed"
 EXPORTED_HERE = 500e6
@@ -44,7 +44,7 @@ def _run(name: str, folder: Path) -> None:
     picture.html(card.picture)
     about.html(f'<strong>{escape(name)}</strong><div class="nc-how">{card.facts}</div>')
     with actions:
-        st.button("Open", key=f"nc_open_{key}", width="stretch", on_click=_open, args=(name,))
+        st.button("Open", key=f"nc_open_{key}", width="stretch", on_click=open_run, args=(name,))
         first, second = st.columns(2)
         with first:
             _export(folder, card.bytes, key)
@@ -53,7 +53,8 @@ def _run(name: str, folder: Path) -> None:
                 _change(name, folder, key)
 
 
-def _open(name: str) -> None:
+def open_run(name: str) -> None:
+    """Show a run on Explore."""
     state.open_anew(name)
     moves.go("explore")
 

@@ -1,13 +1,13 @@
 """Finding and opening runs. One open run is shared by all sessions; nobody writes to it."""
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from neurocarto.dashboard import policy
 from neurocarto.runs.manifest import FILE_NAME
 from neurocarto.runs.names import Names
 from neurocarto.runs.store import SCORES, Run, is_run, named_runs
@@ -61,14 +61,14 @@ class OpenRun:
 
 def run_folders() -> dict[str, Path]:
     """Return every run that can be opened, by name: the demo first, then data/, runs/, NEUROCARTO_RUNS in order."""
-    extra = _folders("NEUROCARTO_RUNS")
+    extra = policy.folders("NEUROCARTO_RUNS")
     found = named_runs([ROOT / "data", ROOT / "data" / "runs", ROOT / "runs", *extra])
     return dict(sorted(found.items(), key=lambda item: item[0] != DEMO))
 
 
 def made_in() -> Path:
     """Return the folder that runs are made in and imported to: the first of NEUROCARTO_RUNS, else runs/."""
-    return next((folder.resolve() for folder in _folders("NEUROCARTO_RUNS") if not is_run(folder)), ROOT / "runs")
+    return next((folder.resolve() for folder in policy.folders("NEUROCARTO_RUNS") if not is_run(folder)), ROOT / "runs")
 
 
 def run_card(folder: Path) -> Card:
@@ -99,13 +99,8 @@ def _changed(folder: Path) -> int:
 def _open(name: str, folder: str, changed: int) -> OpenRun:
     run = Run(folder)
     lookup, patches = Lookup(run), Patches(run)
-    cards = Cards(lookup, patches, _folders("NEUROCARTO_IMAGES"))
+    cards = Cards(lookup, patches, policy.folders("NEUROCARTO_IMAGES"))
     return OpenRun(name, f"{run.manifest.run_id}-{changed}", lookup, patches, cards)
-
-
-def _folders(variable: str) -> list[Path]:
-    """The folders that an environment variable names."""
-    return [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
 def encoded(content: dict[str, Any]) -> bytes:

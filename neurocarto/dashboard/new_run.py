@@ -17,11 +17,11 @@ import streamlit as st
 from neurocarto.dashboard import policy, texts, watching, widgets
 from neurocarto.dashboard.loaders import DEMO, ROOT, made_in
 from neurocarto.errors import ImagesError, ModelError, NeurocartoError
+from neurocarto.files import written_size
 from neurocarto.request import PACKAGED, SUFFIXES
 from neurocarto.runs.jobs import Asked, Jobs, run_name
 from neurocarto.runs.store import Run
 from neurocarto.settings import RunSettings
-from neurocarto.views.library import written_size
 
 USUAL = (
     "resnet18", "resnet50", "googlenet", "inception_v3", "vgg16", "densenet121", "mobilenet_v3_large",

@@ -41,7 +41,12 @@ def most_minutes() -> float:
 
 def image_folders() -> list[Path]:
     """The folders whose images may be shown and made into runs (NEUROCARTO_IMAGES)."""
-    return [Path(part).resolve() for part in os.environ.get("NEUROCARTO_IMAGES", "").split(os.pathsep) if part]
+    return [folder.resolve() for folder in folders("NEUROCARTO_IMAGES")]
+
+
+def folders(variable: str) -> list[Path]:
+    """The folders that an environment variable names."""
+    return [Path(part) for part in os.environ.get(variable, "").split(os.pathsep) if part]
 
 
 def allowed_folder(text: str) -> Path:

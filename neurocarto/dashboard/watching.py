@@ -4,13 +4,13 @@ from html import escape
 
 import streamlit as st
 
-from neurocarto.dashboard import moves, policy, state, texts, widgets
+from neurocarto.dashboard import library, policy, texts, widgets
 from neurocarto.dashboard.loaders import made_in, run_folders
 from neurocarto.errors import NeurocartoError
 from neurocarto.runs.jobs import Job, Jobs, Status
 from neurocarto.stages import STAGES
 
-PARAM = "job"
+PARAM, _SAID = "job", "nc_job_said"
 EVERY = 1.0
 """Seconds between two looks at a run that is being made."""
 
@@ -97,7 +97,14 @@ def _over(known: Jobs, job: Job) -> None:
     about.html(f"<strong>{escape(name)}</strong> {escape(texts.job_over(status))}")
     shown = next((shown for shown, folder in run_folders().items() if folder == job.out.resolve()), "")
     if status.state == "finished" and shown:
-        first.button("Open", key=f"nc_jobopen_{job.id}", type="primary", on_click=_open, args=(shown,), width="stretch")
+        first.button(
+            "Open",
+            key=f"nc_jobopen_{job.id}",
+            type="primary",
+            on_click=library.open_run,
+            args=(shown,),
+            width="stretch",
+        )
     elif status.state != "finished" and not policy.cannot_compute():
         first.button("Go on", key=f"nc_goon_{job.id}", on_click=_go_on, args=(known, job), width="stretch")
     second.button("Dismiss", key=f"nc_dismiss_{job.id}", on_click=_dismiss, args=(known, job), width="stretch")
@@ -108,14 +115,6 @@ def _over(known: Jobs, job: Job) -> None:
     said = st.session_state.pop(_SAID, "")
     if said:
         widgets.notice(said)
-
-
-_SAID = "nc_job_said"
-
-
-def _open(name: str) -> None:
-    state.open_anew(name)
-    moves.go("explore")
 
 
 def _go_on(known: Jobs, job: Job) -> None:

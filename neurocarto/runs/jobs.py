@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from neurocarto.errors import RunError
+from neurocarto.files import replace_text
 from neurocarto.processes import process_start
 from neurocarto.runs.store import is_run
 
@@ -231,7 +232,7 @@ class Jobs:
 
     def _launch(self, job: Job) -> None:
         content = {"asked": asdict(job.asked), "out": job.out.name, "created": job.created}
-        _replace(job.folder / "job.json", json.dumps(content, indent=1))
+        replace_text(job.folder / "job.json", json.dumps(content, indent=1))
         status = f"--status={job.folder / 'status.json'}"
         nice = ("nice", "-n", os.environ.get("NEUROCARTO_NICENESS") or str(NICENESS)) if shutil.which("nice") else ()
         with (job.folder / "log.txt").open("ab") as log:
@@ -300,9 +301,3 @@ def _changed(path: Path) -> float:
     with suppress(OSError):
         return path.stat().st_mtime
     return 0.0
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from neurocarto.files import written_size
 from neurocarto.quality.badges import BADGES, UNTESTED
 from neurocarto.runs.store import Run
 from neurocarto.views.palette import ramp
@@ -78,12 +79,3 @@ def _quality(run: Run) -> str:
     counts = scores.counts(run.clusters["cluster"].tolist()) if scores.judges else {}
     said = [f"{counts[word]:,} {word}" for word in BADGES if counts.get(word) and word != UNTESTED]
     return f"clusters: {', '.join(said)}" if said else "clusters not scored"
-
-
-def written_size(count: float) -> str:
-    """Return a number of bytes as people write it."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

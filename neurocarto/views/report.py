@@ -4,12 +4,12 @@ The file asks nobody for anything: styles, drawings and pictures are in it, ther
 forbids whatever else. Every text from a run is escaped.
 """
 
-import os
 from difflib import get_close_matches
 from html import escape
 from pathlib import Path
 
 from neurocarto.errors import RunError
+from neurocarto.files import replace_text
 from neurocarto.runs.store import Run
 from neurocarto.views import graph_svg
 from neurocarto.views.album import Album
@@ -60,14 +60,10 @@ def write_report(run: Path, out: Path, class_: str = "", pixels: bool = True) ->
         raise RunError(f"the report cannot be written to {out}: name a file that ends in .html")
     lookup = Lookup.with_names(Run(run))
     text = report(lookup, Patches(lookup.run), class_, pixels)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out)
+        replace_text(out, text)
     except OSError as error:
         raise RunError(f"the report cannot be written to {out}: {error.strerror}; name another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 

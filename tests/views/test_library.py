@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 from synthetic import write_synthetic_run
 
+from neurocarto.files import written_size
 from neurocarto.runs.store import Run
-from neurocarto.views.library import HEIGHT, WIDTH, card, small_map, written_size
+from neurocarto.views.library import HEIGHT, WIDTH, card, small_map
 
 
 def test_a_card_says_what_a_run_is(tmp_path: Path) -> None:
