@@ -66,8 +66,8 @@ STAGES = {
         ),
         after=("extraction",),
     ),
-    "embedding": Stage(3, ("embedding", "stimuli_share", "dimensions"), after=("extraction",)),
-    "projection": Stage(2, ("neighbours", "min_distance"), after=("embedding",)),
+    "embedding": Stage(4, ("embedding", "stimuli_share", "dimensions"), after=("extraction",)),
+    "projection": Stage(3, ("neighbours", "min_distance"), after=("embedding",)),
     "importance": Stage(
         2, ("min_class_images", "label_permutations", "false_discovery_rate"), after=("extraction", "clusters")
     ),

@@ -4,10 +4,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-EXACT_BELOW = 30_000
+EXACT_BELOW = 60_000
 """Points up to which exact neighbours by matrix product beat the approximate search and its compilation."""
 
-_CHUNK = 1024
+_CHUNK = 512
 
 
 def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,6 +1,8 @@
 """A link opens exactly what it was copied from: anywhere, on a server that has seen no other request."""
 
+import os
 import re
+import signal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -133,6 +135,24 @@ def test_a_question_asked_while_another_page_opens_breaks_neither(
     assert urlsplit(page.url).path == f"/{then}"
 
 
+def test_a_page_that_takes_long_to_come_is_not_cleared_by_a_question(visit: Open, runs: Path) -> None:
+    with serve(runs) as started:
+        page = visit(f"{started.address}/?{SELECTED}")
+        settled(page)
+        os.kill(started.process, signal.SIGSTOP)
+        try:
+            page.evaluate(LEADING_AWAY["a link"][1])
+            page.evaluate("() => { neurocarto.answers.ask('c:9'); }")
+            page.wait_for_timeout(6000)
+        finally:
+            os.kill(started.process, signal.SIGCONT)
+        expect(page.get_by_text("What it cannot tell")).to_be_visible()
+        page.wait_for_function(ANSWERS)
+        at_rest(page)
+        expect(page.get_by_text("What it cannot tell")).to_be_visible()
+        assert urlsplit(page.url).path == "/about"
+
+
 def test_back_returns_to_the_selection_before(visit: Open, server: str) -> None:
     page = visit(f"{server}/?v=1&run=planted&class=birds")
     settled(page)
@@ -175,8 +195,12 @@ def test_the_link_is_copied_to_the_clipboard(browser: Browser, server: str) -> N
 @pytest.mark.mends
 @pytest.mark.parametrize(
     "broken",
-    ["setTimeout(() => { throw new Error(text) })", "Promise.reject(new Error(text))"],
-    ids=["error", "rejection"],
+    [
+        "setTimeout(() => { throw new Error(text) })",
+        "Promise.reject(new Error(text))",
+        "neurocarto.answers.destroy(); document.querySelector('[data-testid=stMain]').replaceChildren()",
+    ],
+    ids=["error", "rejection", "nothing drawn"],
 )
 def test_where_streamlit_breaks_the_page_loads_anew_and_shows_the_same_once(
     visit: Open, server: str, broken: str

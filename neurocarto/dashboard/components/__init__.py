@@ -19,7 +19,7 @@ from neurocarto.dashboard.components.scripts import ROOT, SCRIPTS, copy_scripts
 
 Event = dict[str, Any]
 MAX_ASKED = 150
-_ASKED, _HEARD = "nc_asked", "nc_heard"
+_ASKED, _HEARD, _RUNS = "nc_asked", "nc_heard", "nc_runs"
 _FOLDER = Path(__file__).parent
 
 
@@ -72,11 +72,12 @@ def publish(name: str, version: str, content: bytes) -> None:
 def answers(*, page: str, version: str, answer: Callable[[str], Any]) -> None:
     """Answer what the views ask for, in a fragment of its own, so that looking around runs no page.
 
-    answer: returns the answer to one question as JSON, None where there is none; page: its name, by which the
-    browser knows that it has come; version: of the run, so that no view gets an answer about another one. At most
-    MAX_ASKED questions are answered at once.
+    answer: returns the answer to one question as JSON, None where there is none; page: its name; version: of
+    the run, so that no view gets an answer about another one. How many pages have run, and which event was heard last,
+    tell the browser that what it waits for has come. At most MAX_ASKED questions are answered at once.
     """
-    _answers({"page": page, "version": version, "heard": st.session_state.get(_HEARD, 0)}, answer)
+    st.session_state[_RUNS] = runs = st.session_state.get(_RUNS, 0) + 1
+    _answers({"page": page, "runs": runs, "version": version, "heard": st.session_state.get(_HEARD, 0)}, answer)
 
 
 @st.fragment
@@ -160,9 +161,11 @@ def _mount(name: str, data: dict[str, Any], on_event: Callable[[Event], None], k
     def receive() -> None:
         event = _received(key)
         if isinstance(event, dict):
-            st.session_state[_HEARD] = event.get("number", 0)
+            # Where several arrive at once, they come in no order.
+            st.session_state[_HEARD] = max(st.session_state.get(_HEARD) or 0, event.get("number", 0))
             on_event(event)
         elif event is None:
+            st.session_state[_HEARD] = None
             moves.go(moves.current())
 
     _component(name)(key=key, data=data, on_event_change=receive)

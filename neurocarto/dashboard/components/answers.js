@@ -1,5 +1,6 @@
 const LARGEST_BATCH = 150;
-const LONGEST_HOLD = 4000;
+const LONGEST_HOLD = 30_000;
+const SENDING = 40;
 
 // Whether a click or a step in the browser's history opens another page in this tab.
 function leadsAway(event, path) {
@@ -13,20 +14,28 @@ class Answers {
   constructor() {
     this.waiting = new Map();
     this.known = new Map();
-    this.leave = (event) => { if (leadsAway(event, hub.path)) this.hold({ from: hub.page }); };
+    this.leave = (event) => { if (leadsAway(event, hub.path)) this.leaving(event); };
     document.addEventListener("click", this.leave, true);
     window.addEventListener("popstate", this.leave);
     hub.answers = this;
   }
 
+  // Streamlit sends a question some milliseconds after it is asked: a click in between would overtake it, so it waits.
+  leaving(event) {
+    if (event.type === "click" && this.sending) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      setTimeout(() => event.target.closest("a").click(), SENDING);
+    } else this.hold({});
+  }
+
   // A question names the page it is asked on. Streamlit (1.67) answers one that arrives after a change of page with the
-  // former page's fragment, for which the browser clears the new page and then breaks on a place that is gone. So while
-  // another page may be on its way, questions wait for it: until the page is no longer the one they are led away from,
-  // and has run with the event that was sent last. Neither need come, as where one goes on and back at once, so no
-  // question waits for longer than a while.
+  // former page's fragment, for which the browser clears the new page, and may break on a place that is gone. So while
+  // another page may be on its way, questions wait, however slow the server: until a whole page has run since, and has
+  // heard the event that was sent last. Should neither ever come, no question waits for longer than a while.
   hold(what) {
     clearTimeout(hub.patience);
-    hub.held = { ...hub.held, ...what };
+    hub.held = { ...hub.held, ...what, after: hub.runs };
     hub.patience = setTimeout(() => this.release(), LONGEST_HOLD);
   }
 
@@ -63,16 +72,19 @@ class Answers {
     if (!asked.length) return;
     this.asked = asked;
     this.trigger(asked);
+    this.sending = setTimeout(() => { this.sending = undefined; }, SENDING);
     // A page that runs at the same moment may swallow a question: it is asked again.
     this.retry = setTimeout(() => { this.asked = undefined; this.soon(); }, 4000);
   }
 
-  update({ page, version, heard, answers }) {
+  update({ page, runs, version, heard, answers }) {
     if (page !== hub.page) {
       hub.page = page;
       hub.path = location.pathname;
     }
-    if (hub.held && page !== hub.held.from && heard >= (hub.held.number ?? 0)) this.release();
+    hub.runs = runs;
+    // No number: an event was lost on its way, so nothing that was sent before is still to come.
+    if (hub.held && runs > hub.held.after && (heard === null || heard >= (hub.held.number ?? 0))) this.release();
     if (version !== this.version) {
       this.known.clear();
       this.version = version;
@@ -96,5 +108,6 @@ class Answers {
     document.removeEventListener("click", this.leave, true);
     window.removeEventListener("popstate", this.leave);
     if (hub.answers === this) hub.answers = undefined;
+    hub.empty = setTimeout(mendIfEmpty, 2000);
   }
 }

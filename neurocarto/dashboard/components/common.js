@@ -1,19 +1,33 @@
 // Shared by all components; each component's own script follows. `hub` is one per browser page.
 const hub = (window.neurocarto ??= { data: new Map(), listeners: new Set(), scripts: new Map() });
 
-// Streamlit (1.67) can lose its place where a page opens while a question is under way: its script breaks, and draws
-// nothing from then on. The address says what is to be seen, so the page is loaded anew; not again and again.
-function mend(problem) {
+// Streamlit (1.67) can lose its place where a page opens while a question is under way: its script breaks and draws
+// nothing from then on, or it has cleared the page and says that it is done. The address says what is to be seen, so the
+// page is loaded anew; not again and again.
+function mend() {
   const key = "neurocarto-mended";
-  if (!problem?.includes?.("delta path") || Date.now() - sessionStorage.getItem(key) < 10_000) return;
+  if (Date.now() - sessionStorage.getItem(key) < 10_000) return;
   sessionStorage.setItem(key, Date.now());
   location.reload();
 }
 
+function mendIfBroken(problem) {
+  if (problem?.includes?.("delta path")) mend();
+}
+
+// Called when a page has gone, and from then on until the next one is whole: it may be cleared while it draws.
+function mendIfEmpty() {
+  clearTimeout(hub.empty);
+  if (hub.answers) return;
+  const atRest = document.querySelector('[data-test-script-state="notRunning"]');
+  if (atRest && document.querySelector('[data-testid="stMain"]')?.innerText.trim() === "") mend();
+  hub.empty = setTimeout(mendIfEmpty, 1000);
+}
+
 if (!hub.mends) {
   hub.mends = true;
-  window.addEventListener("error", (event) => mend(event.message));
-  window.addEventListener("unhandledrejection", (event) => mend(event.reason?.message));
+  window.addEventListener("error", (event) => mendIfBroken(event.message));
+  window.addEventListener("unhandledrejection", (event) => mendIfBroken(event.reason?.message));
 }
 
 // Streamlit's own script tells where the app is mounted, also behind a proxy with a path prefix.
@@ -29,7 +43,10 @@ function loadScript(name) {
       const script = document.createElement("script");
       script.src = staticUrl(name);
       script.onload = resolve;
-      script.onerror = () => reject(new Error(`${name} could not be loaded`));
+      script.onerror = () => {
+        hub.scripts.delete(name);
+        reject(new Error(`${name} could not be loaded`));
+      };
       document.head.append(script);
     }));
   }

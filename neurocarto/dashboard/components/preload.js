@@ -1,5 +1,6 @@
 class Preload {
   update({ scripts }) {
-    scripts.forEach(loadScript);
+    // A script that does not come now is asked for again by the view that needs it.
+    for (const name of scripts) loadScript(name).catch(() => {});
   }
 }
