@@ -24,6 +24,7 @@ bench: ## measure extraction (on NEUROCARTO_SAMPLE_IMAGES) and clustering beside
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views
+	PYTHONPATH=tests python -m benchmarks.beside_a_job
 
 bench-deployment: ## measure the app for looking only in an environment of its own; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.deployment

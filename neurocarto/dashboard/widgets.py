@@ -75,7 +75,7 @@ def filters(opened: OpenRun, beside: Callable[[OpenRun], None] | None = None) ->
     beside: draws what a page has in it besides.
     """
     selection, lookup = state.current(), opened.lookup
-    widths = [1.35, 2.3, 2.55, 2.65, 1.45, *([] if beside is None else [1.35]), 1.1, 1.05]
+    widths = [1.25, 3.15, 1.95, 2.5, 1.45, *([] if beside is None else [1.35]), 1.1, 1.05]
     run, class_, layers, find, clear, *more, out, link = st.columns(widths, vertical_alignment="bottom")
     with run:
         _run_filter(opened)
@@ -174,6 +174,6 @@ def _layer_filter(lookup: Lookup, selection: Selection) -> None:
         "Layers",
         lookup.layers,
         format_func=lambda name: f"{name} ({channels[name]:,} neurons)",
-        placeholder=f"All {len(lookup.layers)} layers ({len(lookup.neuron_layer):,} neurons)",
+        placeholder=f"All {len(lookup.layers)} layers",
         **field("nc_layers", list(selection.layers), choose),
     )

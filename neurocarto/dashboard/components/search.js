@@ -6,7 +6,7 @@ class Search {
     const id = "nc-search-list";
     this.input = make("input", { type: "search", role: "combobox", "aria-expanded": "false", "aria-controls": id,
       "aria-autocomplete": "list", "aria-label": "Search classes, clusters and neurons", autocomplete: "off", spellcheck: "false",
-      placeholder: "Class, cluster, layer/channel   ( / )" });
+      placeholder: "Class, cluster, neuron  ( / )" });
     this.list = make("div", { class: "nc-found", id, role: "listbox", "aria-label": "Found", hidden: "" });
     this.live = make("div", { class: "nc-visually-hidden", "aria-live": "polite" });
     root.replaceChildren(make("label", {}, make("span", { class: "nc-label" }, "Search"), this.input), this.list, this.live);
