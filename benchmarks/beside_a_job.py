@@ -65,9 +65,9 @@ def measure(images: Path, folder: Path) -> tuple[Timed, Timed, Timed, float]:
 
 def table(alone: Timed, beside: Timed, by_stage: Timed) -> str:
     """Return both tables: by kind of input, and by the stage that ran."""
-    together = [list(itertools.chain(*times.values())) for times in (alone, beside)]
-    rows = [(kind, alone[kind], beside[kind]) for kind in alone] + [("**all**", *together)]
-    kinds = [f"| {kind} | {len(quiet)} | {spread(quiet)} | {len(busy)} | {spread(busy)} |" for kind, quiet, busy in rows]
+    rows = [(kind, alone[kind], beside[kind]) for kind in alone]
+    rows.append(("**all**", [*itertools.chain(*alone.values())], [*itertools.chain(*beside.values())]))
+    kinds = [f"| {kind} | {len(own)} | {spread(own)} | {len(busy)} | {spread(busy)} |" for kind, own, busy in rows]
     stages = [f"| {stage} | {len(times)} | {spread(times)} |" for stage, times in by_stage.items()]
     return "\n".join(
         [

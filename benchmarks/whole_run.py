@@ -1,0 +1,170 @@
+"""What each stage of a whole run takes, and how it grows with images and with neurons.
+
+    python -m benchmarks.whole_run [IMAGES] [--counts 250 1000 4000] [--layers 2 5 9 17] [--rounds 2]
+
+Every run is the command line's, in a process of its own, without a cache: its seconds, compilation included. Images
+beyond those of the folder are the same ones again; fewer layers are the last ones. The runs take turns. Prints the
+seconds as JSON, and puts the table into docs/performance.md and the plots beside it.
+"""
+
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measuring import REPORT, options_of_images, spread, write_section
+from neurocarto.extraction.images import list_images
+from neurocarto.extraction.layers import describe_layers
+from neurocarto.extraction.models import load_model
+
+PLOT = REPORT.parent / "images" / "scaling.svg"
+LEAST = 2.0
+"""Seconds below which a stage of the largest run is left out of the plots: it is all noise."""
+Seconds = Mapping[str, Sequence[float]]
+Growth = dict[str, tuple[list[int], list[float]]]
+"""For each stage sizes, and its median seconds at each."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many images a run is of, and how many of the last layers, with their neurons."""
+
+    images: int
+    layers: int
+    neurons: int
+
+
+def repeated(images: Path, count: int, folder: Path) -> Path:
+    """Make a folder of so many images, with the names of their folders; every file again as often as needed."""
+    paths = [images / path for path in list_images(images).paths]
+    for number in range(count):
+        path = paths[number * len(paths) // count if count < len(paths) else number % len(paths)]
+        place = folder / path.parent.name / f"{number // len(paths)}-{path.name}"
+        place.parent.mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(path, place)
+    return folder
+
+
+def run(images: Path, layers: Sequence[str]) -> tuple[dict[str, float], float]:
+    """Make a run, and return the seconds of its stages and its peak memory (MB)."""
+    with tempfile.TemporaryDirectory() as folder:
+        status = Path(folder) / "status.json"
+        command = [sys.executable, "-m", "neurocarto", "run", f"--images={images}", f"--out={folder}/run", "--quiet"]
+        process = subprocess.Popen([*command, "--no-cache", f"--status={status}", f"--layers={','.join(layers)}"])
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+        if process.returncode:
+            raise SystemExit(f"a run of {images} ended with {process.returncode}")
+        return json.loads(status.read_text())["seconds"], used.ru_maxrss / 1000
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the power of the size that seconds grow as: the slope of a line through their logarithms."""
+    if len(sizes) < 2 or min(seconds) <= 0:
+        return math.nan
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def growth(results: Mapping[Size, Seconds], along: str, fixed: Mapping[str, int]) -> Growth:
+    """Return, for each stage, the sizes and its median seconds, of the runs that differ in nothing else."""
+    chosen = sorted(
+        (size for size in results if all(getattr(size, name) == value for name, value in fixed.items())),
+        key=lambda size: getattr(size, along),
+    )
+    at = [getattr(size, along) for size in chosen]
+    return {stage: (at, [statistics.median(results[size][stage]) for size in chosen]) for stage in results[chosen[-1]]}
+
+
+def draw(kinds: Mapping[str, Growth], path: Path) -> None:
+    """Draw the stages' seconds against images and neurons, both axes logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "neurocarto"  # the same drawing from the same figures
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(kinds), figsize=(11, 4.6), sharey=True, layout="constrained")
+    for place, (along, stages) in zip(np.atleast_1d(axes), kinds.items(), strict=True):
+        for stage, (sizes, seconds) in stages.items():
+            if seconds[-1] >= LEAST:
+                place.plot(sizes, seconds, "o-", label=f"{stage}, {exponent(sizes, seconds):.2f}")
+        place.set(xscale="log", yscale="log", xlabel=along, ylabel="seconds")
+        place.legend(title="stage, exponent", fontsize=8)
+        place.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def table(results: Mapping[Size, Seconds], whole: Size, slopes: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a row per stage: its seconds in the whole run, beside extraction, and how it grows."""
+    found = results[whole]
+    reference = statistics.median(found["extraction"])
+    lines = [
+        "| stage | seconds | × extraction | grows as images to the power of | as neurons to the power of |",
+        "|---|---|---|---|---|",
+    ]
+    for stage, seconds in found.items():
+        middle = statistics.median(seconds)
+        powers = [f"{slope[stage]:.2f}" if middle >= LEAST else "" for slope in slopes.values()]
+        lines.append(f"| {stage} | {spread(seconds, '.1f')} | {middle / reference:.2f} | {' | '.join(powers)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print and write the report."""
+    parser = options_of_images(__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=[250, 1000, 4000], help="numbers of images")
+    parser.add_argument("--layers", type=int, nargs="+", default=[2, 5, 9, 17], help="numbers of last layers")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each run is made (2)")
+    options = parser.parse_args()
+    layers = describe_layers(load_model("efficientnet_lite0"))
+
+    def size(images: int, count: int) -> Size:
+        return Size(images, count, sum(layer.channels for layer in layers[-count:]))
+
+    middle, full = sorted(options.counts)[len(options.counts) // 2], max(options.layers)
+    whole = size(middle, full)
+    sizes = list(dict.fromkeys([*(size(n, full) for n in options.counts), *(size(middle, n) for n in options.layers)]))
+    load, results, memory = os.getloadavg()[0], {s: defaultdict[str, list[float]](list) for s in sizes}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = {n: repeated(Path(options.images), n, Path(folder) / str(n)) for n in {s.images for s in sizes}}
+        for _ in range(options.rounds):
+            for asked in sizes:
+                seconds, memory[asked] = run(images[asked.images], [layer.name for layer in layers[-asked.layers :]])
+                print(json.dumps({"size": vars(asked), "seconds": seconds, "MB": memory[asked]}), flush=True)
+                for stage, taken in seconds.items():
+                    results[asked][stage].append(taken)
+    kinds = {
+        "images": growth(results, "images", {"layers": full}),
+        "neurons": growth(results, "neurons", {"images": middle}),
+    }
+    draw(kinds, PLOT)
+    slopes = {name: {stage: exponent(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
+    total = sum(statistics.median(seconds) for seconds in results[whole].values())
+    text = (
+        f"A whole run of {middle:,} images of `{Path(options.images).name}`, efficientnet_lite0, {whole.neurons:,} "
+        f"neurons, default settings, nothing cached: {total:.0f} s in its stages, {memory[whole]:,.0f} MB at its "
+        f"highest. Measured on {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({platform.machine()}), Python "
+        f"{platform.python_version()}; the machine's load was {load:.1f} before. Median of {options.rounds}, lowest to "
+        f"highest in brackets.\n\n{table(results, whole, slopes)}\n\nPowers are fitted through "
+        f"{', '.join(f'{n:,}' for n in sorted(options.counts))} images of all layers, and through the last "
+        f"{', '.join(map(str, sorted(options.layers)))} layers on {middle:,}; stages below {LEAST:.0f} s have none. "
+        f"`python -m benchmarks.whole_run` measures this anew.\n\n![Seconds of the stages](images/{PLOT.name})"
+    )
+    print(text)
+    write_section("A whole run", text)
+
+
+if __name__ == "__main__":
+    main()
