@@ -64,6 +64,8 @@ def why_not(manifest: Manifest) -> str | None:
         return texts.OWN_NO_TORCH
     if ":" in name:
         return texts.own_factory(name)
+    if source.startswith("torch module"):
+        return texts.OWN_MODULE
     return texts.OWN_FILE if "from the file" in source else None
 
 

@@ -238,6 +238,10 @@ OWN_FILE = (
     "This run’s weights came from a file, which the app does not look for: "
     "python -m neurocarto look RUN IMAGE --weights FILE"
 )
+OWN_MODULE = (
+    "This run’s network was given in Python, which the app does not run; from a function that makes it: "
+    "python -m neurocarto look RUN IMAGE --model package.module:function"
+)
 OWN_STOPPED = "The look at your image was stopped."
 
 

@@ -24,6 +24,7 @@ from neurocarto.views.own_image import OwnImage
         ({}, None),
         ({"name": "mynets:factory"}, "This run’s network is made by mynets:factory, code that the app does not run"),
         ({"source": "torchvision 0.29, weights from the file a.pth"}, "This run’s weights came from a file"),
+        ({"source": "torch module mynets.Net, code 0123456789ab"}, "This run’s network was given in Python"),
     ],
     ids=str,
 )
