@@ -21,6 +21,7 @@ bench: ## measure extraction (on NEUROCARTO_SAMPLE_IMAGES) and clustering beside
 	python -m benchmarks.extraction
 	python -m benchmarks.image_counts
 	python -m benchmarks.clustering
+	python -m benchmarks.whole_run
 
 bench-views: ## measure the app in Chromium; the results go to docs/performance.md
 	PYTHONPATH=tests python -m benchmarks.views

@@ -36,7 +36,7 @@ def inputs(visitor: Visitor) -> Iterator[tuple[str, float]]:
     for turn in itertools.count():
         yield "class change", visitor.choose_class(classes[turn % len(classes)])
         yield "click in the graph", visitor.click_in_graph(turn)
-        yield "click on the map", visitor.click_on_map(turn)
+        yield "lasso", visitor.lasso()[0]
 
 
 def measure(images: Path, folder: Path) -> tuple[Timed, Timed, Timed, float]:

@@ -33,6 +33,9 @@ from neurocarto.runs.store import Run, check_run
 from neurocarto.summarisation import embedding, projection
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "models.md"
+DEEP = {"maxvit"}
+"""Families whose interventions, in that many layers and at the one size they take, would be minutes."""
+
 SETTINGS = replace(
     SMALL,
     batch_size=1,  # as by hand: attention with random weights multiplies what rounding differs from batch to batch
@@ -182,7 +185,8 @@ def test_a_family_goes_through_a_whole_run(family: str, pictures: Path, tmp_path
     name, size = {**FAMILIES, **OTHERS}[family]
     preprocess = f"resize={size},size={size}" if size else None
     request = ModelRequest(name, weights="none", preprocess=preprocess)
-    run = Run(pipeline.run(request, pictures, tmp_path / "run", SETTINGS))
+    influence = "gradient" if family in DEEP else "intervention"
+    run = Run(pipeline.run(request, pictures, tmp_path / "run", replace(SETTINGS, influence=influence)))
     assert check_run(run.folder) == []
     module = load_model(request, SETTINGS.seed).module
     if family in FAMILIES:
