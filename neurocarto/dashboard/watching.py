@@ -71,12 +71,16 @@ def _now(status: Status, asked: bool) -> tuple[float, str]:
     words = texts.STAGES.get(status.stage, status.stage)
     if status.total <= 1:
         return 0.0, f"{words}, {_time(status.elapsed_in_stage)}"
-    parts = [f"{words}: {status.done:,} of {status.total:,} {status.unit}s"]
+    parts = [f"{words}: {status.done:,} of {status.total:,} {_many(status.unit)}"]
     if status.rate:
         parts.append(f"{status.rate:,.1f} a second" if status.rate < 10 else f"{status.rate:,.0f} a second")
     if status.left is not None:
         parts.append(f"{_time(status.left)} left of this step")
     return min(1.0, status.done / status.total), ", ".join(parts)
+
+
+def _many(unit: str) -> str:
+    return f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
 def _steps(status: Status) -> str:

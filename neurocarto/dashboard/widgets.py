@@ -75,7 +75,7 @@ def filters(opened: OpenRun, beside: Callable[[OpenRun], None] | None = None) ->
     beside: draws what a page has in it besides.
     """
     selection, lookup = state.current(), opened.lookup
-    widths = [1.25, 3.15, 1.95, 2.5, 1.45, *([] if beside is None else [1.35]), 1.1, 1.05]
+    widths = [1.7, 2.9, 1.8, 2.35, 1.45, *([] if beside is None else [1.35]), 1.1, 1.15]
     run, class_, layers, find, clear, *more, out, link = st.columns(widths, vertical_alignment="bottom")
     with run:
         _run_filter(opened)
