@@ -95,13 +95,13 @@ def draw(kinds: Mapping[str, Growth], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "neurocarto"  # the same drawing from the same figures
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(kinds), figsize=(11, 4.6), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(kinds), figsize=(13, 4.6), sharey=True, layout="constrained")
     for place, (along, stages) in zip(np.atleast_1d(axes), kinds.items(), strict=True):
         for stage, (sizes, seconds) in stages.items():
             if seconds[-1] >= LEAST:
-                place.plot(sizes, seconds, "o-", label=f"{stage}, {exponent(sizes, seconds):.2f}")
+                place.plot(sizes, seconds, "o-", label=f"{stage}, {exponent(sizes, seconds):z.2f}")
         place.set(xscale="log", yscale="log", xlabel=along, ylabel="seconds")
-        place.legend(title="stage, exponent", fontsize=8)
+        place.legend(title="stage, exponent", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         place.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})
 
@@ -116,7 +116,7 @@ def table(results: Mapping[Size, Seconds], whole: Size, slopes: Mapping[str, Map
     ]
     for stage, seconds in found.items():
         middle = statistics.median(seconds)
-        powers = [f"{slope[stage]:.2f}" if middle >= LEAST else "" for slope in slopes.values()]
+        powers = [f"{slope[stage]:z.2f}" if middle >= LEAST else "" for slope in slopes.values()]
         lines.append(f"| {stage} | {spread(seconds, '.1f')} | {middle / reference:.2f} | {' | '.join(powers)} |")
     return "\n".join(lines)
 

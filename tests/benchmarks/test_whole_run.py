@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.beside_a_job import table as beside_table
+from benchmarks.whole_run import Size, draw, exponent, growth, repeated, table
+
+RESULTS = {
+    Size(250, 17, 100): {"extraction": [2.5], "influence": [3.0]},
+    Size(1000, 17, 100): {"extraction": [10.0, 10.0], "influence": [3.0, 3.0]},
+    Size(1000, 4, 50): {"extraction": [10.0], "influence": [1.5]},
+}
+
+
+def test_every_image_comes_as_often_as_asked_for(tmp_path: Path) -> None:
+    for number in range(10):
+        path = tmp_path / "given" / ("cats" if number < 6 else "dogs") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    more = repeated(tmp_path / "given", 23, tmp_path / "more")
+    assert len([*more.glob("cats/*")]) == 6 * 2 + 3
+    assert sorted(path.name for path in more.glob("*/*-2.png")) == ["0-2.png", "1-2.png", "2-2.png"]
+    fewer = repeated(tmp_path / "given", 5, tmp_path / "fewer")
+    assert sorted(path.name for path in fewer.glob("*/*")) == ["0-0.png", "0-2.png", "0-4.png", "0-6.png", "0-8.png"]
+
+
+def test_growth_is_the_slope_of_the_logarithms() -> None:
+    assert exponent([10, 100, 1000], [2, 200, 20_000]) == pytest.approx(2)
+    images = growth(RESULTS, "images", {"layers": 17})
+    assert images["extraction"] == ([250, 1000], [2.5, 10.0])
+    assert exponent(*images["extraction"]) == pytest.approx(1)
+    assert growth(RESULTS, "neurons", {"images": 1000})["influence"] == ([50, 100], [1.5, 3.0])
+
+
+def test_the_table_says_seconds_beside_extraction_and_powers(tmp_path: Path) -> None:
+    kinds = {
+        "images": growth(RESULTS, "images", {"layers": 17}),
+        "neurons": growth(RESULTS, "neurons", {"images": 1000}),
+    }
+    slopes = {name: {stage: exponent(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
+    rows = table(RESULTS, Size(1000, 17, 100), slopes).splitlines()
+    assert rows[2] == "| extraction | 10.0 | 1.00 | 1.00 | 0.00 |"
+    assert rows[3] == "| influence | 3.0 | 0.30 | 0.00 | 1.00 |"
+    draw(kinds, tmp_path / "plot.svg")
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+def test_inputs_beside_a_job_stand_beside_those_without() -> None:
+    text = beside_table({"lasso": [100.0, 300.0]}, {"lasso": [400.0]}, {"boxes": [400.0]})
+    assert "| lasso | 2 | 200 (100 to 300) | 1 | 400 |" in text
+    assert "| boxes | 1 | 400 |" in text
