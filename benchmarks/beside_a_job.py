@@ -13,7 +13,6 @@ import platform
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks.measuring import options_of_images, spread, write_section
 from benchmarks.views import Visitor, changing_classes
+from neurocarto.extraction.images import list_images
 from neurocarto.request import ModelRequest
 from neurocarto.runs.jobs import NICENESS, Asked, Jobs
 
@@ -55,8 +55,7 @@ def measure(images: Path, folder: Path) -> tuple[Timed, Timed, Timed, float]:
                 beside[kind].append(milliseconds)
                 by_stage[status.stage or "start"].append(milliseconds)
         finally:
-            with suppress(Exception):
-                job.stop()
+            job.stop()
         if status.state != "finished":
             raise SystemExit(f"the run came to an end without a result: {status.error}")
         browser.close()
@@ -86,9 +85,9 @@ def main() -> None:
     """Measure, print and write the report."""
     options = options_of_images(__doc__).parse_args()
     load = os.getloadavg()[0]
-    count = sum(1 for path in Path(options.images).rglob("*") if path.is_file())
+    count = len(list_images(options.images))
     with tempfile.TemporaryDirectory() as folder:
-        alone, beside, by_stage, seconds = measure(Path(options.images).resolve(), Path(folder))
+        alone, beside, by_stage, seconds = measure(options.images.resolve(), Path(folder))
     text = (
         f"Explore on the demo run while a job makes a run of {count:,} images with the packaged model and default "
         f"settings ({seconds:,.0f} s in its stages). Measured on {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} "

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH
 from scipy import sparse
 
-from benchmarks.measuring import PeakMemory, spread, write_section
+from benchmarks.measuring import PeakMemory, power, spread, write_section
 from benchmarks.planted_stimuli import Planted, judge, plant
 from neurocarto.engine.heap import keep_freed_memory
 from neurocarto.settings import RunSettings
@@ -135,7 +135,7 @@ def exponent(results: dict[int, dict[str, Any]], name: str = "processor") -> flo
     """Return the exponent of growth with neurons, by least squares on logarithms of the medians."""
     sizes = [size for size in results if size >= 10_000]
     seconds = [float(np.median(results[size][name])) for size in sizes]
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(sizes) > 1 else float("nan")
+    return power(sizes, seconds)
 
 
 def table(results: dict[int, dict[str, Any]]) -> str:

@@ -1,11 +1,14 @@
 """What the benchmarks share: peak memory, a series of measurements as text, and sections of docs/performance.md."""
 
 import argparse
+import math
 import os
 import statistics
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from neurocarto.engine.heap import give_back
 from neurocarto.engine.memory import resident_bytes
@@ -51,6 +54,11 @@ def spread(values: Sequence[float], form: str = ",.0f") -> str:
         return "not measured"
     low, middle, high = (f"{value:{form}}" for value in (min(values), statistics.median(values), max(values)))
     return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def power(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the power of the size that values grow as, by least squares on logarithms; NaN for fewer than two."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0]) if len(sizes) > 1 else math.nan
 
 
 def write_section(title: str, text: str) -> None:

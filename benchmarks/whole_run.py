@@ -8,7 +8,6 @@ seconds as JSON, and puts the table into docs/performance.md and the plots besid
 """
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measuring import REPORT, options_of_images, spread, write_section
+from benchmarks.measuring import REPORT, options_of_images, power, spread, write_section
 from neurocarto.extraction.images import list_images
 from neurocarto.extraction.layers import describe_layers
 from neurocarto.extraction.models import load_model
@@ -70,13 +69,6 @@ def run(images: Path, layers: Sequence[str]) -> tuple[dict[str, float], float]:
         return json.loads(status.read_text())["seconds"], used.ru_maxrss / 1000
 
 
-def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """Return the power of the size that seconds grow as: the slope of a line through their logarithms."""
-    if len(sizes) < 2 or min(seconds) <= 0:
-        return math.nan
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
 def growth(results: Mapping[Size, Seconds], along: str, fixed: Mapping[str, int]) -> Growth:
     """Return, for each stage, the sizes and its median seconds, of the runs that differ in nothing else."""
     chosen = sorted(
@@ -99,7 +91,7 @@ def draw(kinds: Mapping[str, Growth], path: Path) -> None:
     for place, (along, stages) in zip(np.atleast_1d(axes), kinds.items(), strict=True):
         for stage, (sizes, seconds) in stages.items():
             if seconds[-1] >= LEAST:
-                place.plot(sizes, seconds, "o-", label=f"{stage}, {exponent(sizes, seconds):z.2f}")
+                place.plot(sizes, seconds, "o-", label=f"{stage}, {power(sizes, seconds):z.2f}")
         place.set(xscale="log", yscale="log", xlabel=along, ylabel="seconds")
         place.legend(title="stage, exponent", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         place.grid(alpha=0.3)
@@ -138,7 +130,7 @@ def main() -> None:
     sizes = list(dict.fromkeys([*(size(n, full) for n in options.counts), *(size(middle, n) for n in options.layers)]))
     load, results, memory = os.getloadavg()[0], {s: defaultdict[str, list[float]](list) for s in sizes}, {}
     with tempfile.TemporaryDirectory() as folder:
-        images = {n: repeated(Path(options.images), n, Path(folder) / str(n)) for n in {s.images for s in sizes}}
+        images = {n: repeated(options.images, n, Path(folder) / str(n)) for n in {s.images for s in sizes}}
         for _ in range(options.rounds):
             for asked in sizes:
                 seconds, memory[asked] = run(images[asked.images], [layer.name for layer in layers[-asked.layers :]])
@@ -150,10 +142,10 @@ def main() -> None:
         "neurons": growth(results, "neurons", {"images": middle}),
     }
     draw(kinds, PLOT)
-    slopes = {name: {stage: exponent(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
+    slopes = {name: {stage: power(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
     total = sum(statistics.median(seconds) for seconds in results[whole].values())
     text = (
-        f"A whole run of {middle:,} images of `{Path(options.images).name}`, efficientnet_lite0, {whole.neurons:,} "
+        f"A whole run of {middle:,} images of `{options.images.name}`, efficientnet_lite0, {whole.neurons:,} "
         f"neurons, default settings, nothing cached: {total:.0f} s in its stages, {memory[whole]:,.0f} MB at its "
         f"highest. Measured on {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({platform.machine()}), Python "
         f"{platform.python_version()}; the machine's load was {load:.1f} before. Median of {options.rounds}, lowest to "

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.beside_a_job import table as beside_table
-from benchmarks.whole_run import Size, draw, exponent, growth, repeated, table
+from benchmarks.measuring import power
+from benchmarks.whole_run import Size, draw, growth, repeated, table
 
 RESULTS = {
     Size(250, 17, 100): {"extraction": [2.5], "influence": [3.0]},
@@ -26,10 +27,10 @@ def test_every_image_comes_as_often_as_asked_for(tmp_path: Path) -> None:
 
 
 def test_growth_is_the_slope_of_the_logarithms() -> None:
-    assert exponent([10, 100, 1000], [2, 200, 20_000]) == pytest.approx(2)
+    assert power([10, 100, 1000], [2, 200, 20_000]) == pytest.approx(2)
     images = growth(RESULTS, "images", {"layers": 17})
     assert images["extraction"] == ([250, 1000], [2.5, 10.0])
-    assert exponent(*images["extraction"]) == pytest.approx(1)
+    assert power(*images["extraction"]) == pytest.approx(1)
     assert growth(RESULTS, "neurons", {"images": 1000})["influence"] == ([50, 100], [1.5, 3.0])
 
 
@@ -38,7 +39,7 @@ def test_the_table_says_seconds_beside_extraction_and_powers(tmp_path: Path) -> 
         "images": growth(RESULTS, "images", {"layers": 17}),
         "neurons": growth(RESULTS, "neurons", {"images": 1000}),
     }
-    slopes = {name: {stage: exponent(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
+    slopes = {name: {stage: power(*points) for stage, points in stages.items()} for name, stages in kinds.items()}
     rows = table(RESULTS, Size(1000, 17, 100), slopes).splitlines()
     assert rows[2] == "| extraction | 10.0 | 1.00 | 1.00 | 0.00 |"
     assert rows[3] == "| influence | 3.0 | 0.30 | 0.00 | 1.00 |"

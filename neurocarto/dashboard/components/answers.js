@@ -22,20 +22,20 @@ class Answers {
 
   // Streamlit sends a question some milliseconds after it is asked: a click in between would overtake it, so it waits.
   leaving(event) {
-    if (event.type === "click" && this.sending) {
+    if (event.type === "click" && performance.now() - this.sent < SENDING) {
       event.preventDefault();
       event.stopImmediatePropagation();
       setTimeout(() => event.target.closest("a").click(), SENDING);
-    } else this.hold({});
+    } else this.hold();
   }
 
   // A question names the page it is asked on. Streamlit (1.67) answers one that arrives after a change of page with the
   // former page's fragment, for which the browser clears the new page, and may break on a place that is gone. So while
   // another page may be on its way, questions wait, however slow the server: until a whole page has run since, and has
   // heard the event that was sent last. Should neither ever come, no question waits for longer than a while.
-  hold(what) {
+  hold(number = hub.held?.number ?? 0) {
     clearTimeout(hub.patience);
-    hub.held = { ...hub.held, ...what, after: hub.runs };
+    hub.held = { number, after: hub.runs };
     hub.patience = setTimeout(() => this.release(), LONGEST_HOLD);
   }
 
@@ -72,7 +72,7 @@ class Answers {
     if (!asked.length) return;
     this.asked = asked;
     this.trigger(asked);
-    this.sending = setTimeout(() => { this.sending = undefined; }, SENDING);
+    this.sent = performance.now();
     // A page that runs at the same moment may swallow a question: it is asked again.
     this.retry = setTimeout(() => { this.asked = undefined; this.soon(); }, 4000);
   }
@@ -84,7 +84,7 @@ class Answers {
     }
     hub.runs = runs;
     // No number: an event was lost on its way, so nothing that was sent before is still to come.
-    if (hub.held && runs > hub.held.after && (heard === null || heard >= (hub.held.number ?? 0))) this.release();
+    if (hub.held && runs > hub.held.after && (heard === null || heard >= hub.held.number)) this.release();
     if (version !== this.version) {
       this.known.clear();
       this.version = version;

@@ -250,7 +250,7 @@ function component(View) {
     view.send = (event) => {
       hub.number = (hub.number ?? 0) + 1;
       const sent = { ...event, number: hub.number };
-      hub.answers?.hold({ number: hub.number });
+      hub.answers?.hold(hub.number);
       inTurn(() => view.trigger(sent));
     };
     view.update(data);
