@@ -12,7 +12,10 @@ from neurocarto.extraction.layouts import fold, unfold
 from neurocarto.records import Clamp, Layer
 
 Consumer = Callable[[str, Tensor], Tensor | None]
-"""Called with a layer's name and activation maps; what it returns, if anything, takes the output's place."""
+"""Called with a layer's name and activation maps; what it returns, if anything, takes the output's place.
+
+What comes behind the layer may write into that: it has to be the consumer's own, and not what it keeps.
+"""
 
 
 MARGIN = 1e-4
@@ -60,8 +63,7 @@ def _hook(layer: Layer, consume: Consumer, seen: set[str]) -> Callable[[nn.Modul
             raise ModelError(f"layer {layer.name!r} ran more than once in a forward pass; choose one that runs once")
         seen.add(layer.name)
         replaced = consume(layer.name, fold(output, layer.layout, layer.map_height, layer.map_width))
-        # A copy, so that an in-place operation behind the layer cannot reach what the consumer keeps.
-        return None if replaced is None else unfold(replaced, output, layer.layout).clone()
+        return None if replaced is None else unfold(replaced, output, layer.layout)
 
     return hook
 

@@ -62,7 +62,7 @@ def find_lineage(model: Model, layers: Sequence[Layer]) -> Lineage:
         ancestors[name] = set(reached).union(*(ancestors[leaf] for leaf in reached))
         done[name] = multiplications
         leaves[name] = output.detach().requires_grad_()
-        return leaves[name]
+        return leaves[name].clone()
 
     handles = [module.register_forward_hook(count) for module in model.module.modules()]
     try:
@@ -91,7 +91,7 @@ def follow(model: Model, layers: Sequence[Layer], lineage: Lineage, batch: Tenso
         leaf = inside_clamp(output, clamps[name]).detach().requires_grad_()
         if waiting[name]:
             leaves[name] = leaf
-        return leaf
+        return leaf.clone()
 
     def pass_on(name: str, output: Tensor) -> None:
         parents = lineage.parents[name]

@@ -24,6 +24,10 @@ class _Kept:
         self._unwritten: set[str] = set()
         self._given: Tensor = output
 
+    def gave(self, output: Tensor) -> bool:
+        """Return whether this is what was given last."""
+        return output is self._given
+
     def give(self, until: str) -> Tensor:
         self._given = self._output if until in self._unwritten else self._output.clone()
         return self._given
@@ -52,13 +56,18 @@ class Replay:
         begins: list[int] = []
         last = submodule(self._model.module, layer)
 
+        def keep(module: nn.Module, output: Tensor) -> _Kept:
+            again = (each for each in self._kept if each.module is module and each.gave(output))
+            # A copy: what comes behind may work in place.
+            return next(again, None) or _Kept(module, output.clone())
+
         def begin(_module: nn.Module, _inputs: object) -> None:
             begins.append(len(kept))
 
         def end(module: nn.Module, _inputs: object, output: object) -> None:
             begun = begins.pop()
             if isinstance(output, Tensor):  # of anything else, only what is inside is kept
-                kept[begun:] = [_Kept(module, output.clone())]  # a copy: what comes behind may work in place
+                kept[begun:] = [keep(module, output)]
             if module is last:
                 raise LastLayerReached
 

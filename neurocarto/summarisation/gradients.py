@@ -25,9 +25,8 @@ def estimate_drops(strengths: Strengths, lineage: Lineage, study: Study) -> Drop
     def targets(name: str, output: Tensor) -> Iterator[tuple[int, Tensor]]:
         """The activation (B,) of each target in a layer, or of the class where the layer is the network's output."""
         if name != OUTPUT:
-            maps = strengths.clamped(name, output)
             for target, channels in study.groups.get(name, {}).items():
-                yield target, strengths.cluster(maps, name, channels)
+                yield target, strengths.cluster(output, name, channels)
         elif study.outputs:
             yield CLASS_OUTPUT, class_output(output, study.outputs)
 

@@ -196,9 +196,8 @@ class _Run:
         def visit(name: str, maps: Tensor) -> Tensor | None:
             replaced = self._without(name, maps, off[name]) if name in off else None
             if name in targets:
-                seen = self._strengths.clamped(name, maps)
                 for target, channels in self._study.groups[name].items():
-                    found[target] = self._strengths.cluster(seen, name, channels)
+                    found[target] = self._strengths.cluster(maps, name, channels)
             return replaced
 
         layers = [layer for name, layer in self._strengths.layers.items() if name in off or name in targets]

@@ -75,7 +75,7 @@ class Study:
             for channel, value in (replaced or {}).items() if name == source else ():
                 output[:, channel] = value
             maps[name] = output
-            return output
+            return output.clone()
 
         with torch.inference_mode(), layer_outputs(self.model.module, self.layers, visit):
             return maps, self.model.module(self.inputs)
