@@ -278,7 +278,9 @@ def _result(
     total.class_sums.clear()
     give_back()
     sampled = sorted(total.profile, key=lambda position: int(image_at[position]))
-    profile = torch.stack([total.profile.pop(position) for position in sampled])
+    profile = torch.empty((len(sampled), total.count), dtype=torch.float16)
+    for row, position in zip(profile, sampled, strict=True):
+        row.copy_(total.profile.pop(position))
     mean = (total.total / len(table)).to(torch.float32)
     signed = signed_neurons(total.layers)
     rest = torch.where(signed, mean, 0.0)

@@ -97,23 +97,40 @@ def test_what_is_kept_outlives_a_run_that_goes_further_than_those_before(model: 
     assert all(torch.equal(each, model.logits(batch)) for each in logits if each is not None)
 
 
-def test_what_nothing_writes_into_is_copied_but_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    replay = Replay(model, torch.zeros(1, 3, 6, 6))
-    replay.advance("late")
-    copies: list[tuple[int, ...]] = []
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The tensors that are copied, in their order."""
+    copied: list[Tensor] = []
     plain = Tensor.clone
 
     def counted(self: Tensor) -> Tensor:
-        copies.append(tuple(self.shape))
+        copied.append(self)
         return plain(self)
 
     monkeypatch.setattr(Tensor, "clone", counted)
+    return copied
+
+
+def test_what_nothing_writes_into_is_copied_but_once(model: Model, copies: list[Tensor]) -> None:
+    replay = Replay(model, torch.zeros(1, 3, 6, 6))
+    replay.advance("late")
     counts = []
     for _ in range(3):
         copies.clear()
         replay.run(LAYERS[-1:], lambda *_: None)
         counts.append(len(copies))
     assert counts[0] > counts[1] == counts[2] == 1, "parts.one alone is written into"
+
+
+def test_going_on_to_a_further_layer_copies_only_what_is_new(model: Model, copies: list[Tensor]) -> None:
+    replay = Replay(model, torch.zeros(1, 3, 6, 6))
+    replay.advance("blocks.2.conv")
+    for _ in range(2):  # shows what is written into
+        replay.run(LAYERS[-1:], lambda *_: None, until="late")
+    copies.clear()
+    replay.advance("late")
+    new = ["blocks.2.act", "blocks.2", "late"]
+    assert len(copies) == len(new) + 2, "parts.one and blocks.2.conv are written into"
 
 
 def test_what_lies_before_the_layer_is_not_computed_again(model: Model) -> None:
