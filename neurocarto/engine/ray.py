@@ -33,6 +33,7 @@ from neurocarto.runs.shared import SharedFolder
 from neurocarto.stages import PACKAGES
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")  # with a print of Ray's own numba compiles nothing that prints
 
 try:
     import ray

@@ -208,10 +208,12 @@ def test_where_streamlit_breaks_the_page_loads_anew_and_shows_the_same_once(
     page = visit(f"{server}/?{SELECTED}")
     settled(page)
     throw = f"text => {{ window.before = true; {broken}; }}"
+    page.wait_for_function("window.neurocarto?.answers")
     page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
     page.wait_for_function("!window.before")
     settled(page)
     expect(page.locator(PROJECTION)).to_have_attribute("data-highlighted", "8")
+    page.wait_for_function("window.neurocarto?.answers")
     page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
     page.wait_for_timeout(500)
     assert page.evaluate("window.before")  # not again and again

@@ -1,12 +1,15 @@
 """The same bytes from a cluster of two machines, simulated on this one, whatever dies in between."""
 
+import builtins
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import BuiltinFunctionType
 
 import pytest
 import torch
@@ -255,3 +258,9 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.delitem(sys.modules, "neurocarto.engine.ray", raising=False)
     assert main(["run", "--images=.", "--out=run", "--engine=ray"]) == 2
     assert capsys.readouterr().err == "neurocarto: Ray is not installed: pip install -r requirements-ray.txt\n"
+
+
+def test_print_stays_what_numba_can_compile():
+    import_module("neurocarto.engine.ray")
+    import_module("ray.experimental.tqdm_ray").instance()  # as Ray does for what a worker prints
+    assert isinstance(builtins.print, BuiltinFunctionType)
