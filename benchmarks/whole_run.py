@@ -1,6 +1,7 @@
 """What each stage of a whole run takes, and how it grows with images, with neurons and with classes.
 
     python -m benchmarks.whole_run [IMAGES] [--counts 250 1000 4000] [--layers 2 5 9 17] [--classes 10 40 100]
+                                   [--rounds 2]
 
 Every run is the command line's, in a process of its own, without a cache: its seconds, compilation included. Images
 beyond those of the folder are the same ones again; fewer layers are the last ones; classes are as many parts of the

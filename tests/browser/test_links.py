@@ -207,13 +207,16 @@ def test_where_streamlit_breaks_the_page_loads_anew_and_shows_the_same_once(
 ) -> None:
     page = visit(f"{server}/?{SELECTED}")
     settled(page)
-    throw = f"text => {{ window.before = true; {broken}; }}"
-    page.wait_for_function("window.neurocarto?.answers")
-    page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
+
+    def break_it() -> None:
+        page.wait_for_function("window.neurocarto?.answers")
+        throw = f"text => {{ window.before = true; {broken}; }}"
+        page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
+
+    break_it()
     page.wait_for_function("!window.before")
     settled(page)
     expect(page.locator(PROJECTION)).to_have_attribute("data-highlighted", "8")
-    page.wait_for_function("window.neurocarto?.answers")
-    page.evaluate(throw, "Bad delta path index 3 (should be between [0, 1])")
+    break_it()
     page.wait_for_timeout(500)
     assert page.evaluate("window.before")  # not again and again
