@@ -50,10 +50,6 @@ class Looking:
         """Give it up; the process is killed at once."""
         self._stopped.set()
 
-    def join(self) -> None:
-        """Wait until it is over."""
-        self._thread.join()
-
     def _run(self, command: Sequence[str], content: bytes) -> None:
         while not _turns.acquire(timeout=0.1):
             if self._is_unwanted():
@@ -67,22 +63,26 @@ class Looking:
             _turns.release()
 
     def _answer(self, command: Sequence[str], content: bytes) -> None:
-        last, given = time.monotonic() + LONGEST, content
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-            while True:
-                try:
-                    out, said = process.communicate(given, timeout=0.1)
-                    break
-                except subprocess.TimeoutExpired:
-                    given = b""  # what was given before goes on
-                late = time.monotonic() > last
-                if late or self._is_unwanted():
-                    process.kill()
-                    process.communicate()
-                    self.problem = texts.own_too_long(LONGEST) if late else texts.OWN_STOPPED
-                    return
-        self._read(process.returncode, out, said)
+            over = threading.Event()
+            watch = threading.Thread(target=self._watch, args=(process, over), daemon=True)
+            watch.start()
+            # Without a timeout: in Python 3.11 what is left of the content after one is never written.
+            out, said = process.communicate(content)
+            over.set()
+            watch.join()
+        if self.problem is None:
+            self._read(process.returncode, out, said)
+
+    def _watch(self, process: "subprocess.Popen[bytes]", over: threading.Event) -> None:
+        last = time.monotonic() + LONGEST
+        while not over.wait(0.1):
+            late = time.monotonic() > last
+            if late or self._is_unwanted():
+                self.problem = texts.own_too_long(LONGEST) if late else texts.OWN_STOPPED
+                process.kill()
+                return
 
     def _read(self, code: int, out: bytes, said: bytes) -> None:
         try:

@@ -1,11 +1,13 @@
 """An image of one's own on Explore, with the demo's network in a process beside the app."""
 
+import io
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import Open
@@ -25,6 +27,8 @@ from neurocarto.runs.store import Run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 NAME = "a secret holiday.webp"
+PIPE = 65_536
+"""Bytes that a pipe holds on Linux until somebody reads them."""
 OWN = ".nc-own"
 LOOK = 300_000
 """Milliseconds: torch takes seconds to load, more beside other processes."""
@@ -62,7 +66,10 @@ def picture() -> bytes:
     run = Run(ROOT / "data" / "demo")
     content = run.preview(int(run.examples["image"].iloc[0]))
     assert content is not None
-    return content
+    large = io.BytesIO()
+    Image.open(io.BytesIO(content)).resize((640, 640)).save(large, "webp", lossless=True)
+    assert large.tell() > PIPE, "photographs are larger than what a pipe holds"
+    return large.getvalue()
 
 
 def everything() -> dict[str, int]:

@@ -20,8 +20,8 @@ def python(code: str) -> list[str]:
 
 
 def over(look: Looking) -> Looking:
-    look.join()
-    assert look.is_over()
+    """Ask until it is over, as a page does."""
+    until(look.is_over)
     return look
 
 
@@ -52,6 +52,11 @@ def slow(tmp_path: Path) -> tuple[list[str], Callable[[], int]]:
 
 def test_content_goes_in_and_json_comes_back() -> None:
     look = over(Looking(python(ECHO), bytes(3_000_000)))  # more than a pipe holds
+    assert (look.found, look.problem) == ({"bytes": 3_000_000}, None)
+
+
+def test_all_content_reaches_a_process_that_reads_late() -> None:
+    look = over(Looking(python("import time; time.sleep(1); " + ECHO), bytes(3_000_000)))
     assert (look.found, look.problem) == ({"bytes": 3_000_000}, None)
 
 
@@ -100,9 +105,10 @@ def test_what_nobody_asks_for_is_killed(
 ) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 0.5)
     command, number = slow
-    look = over(Looking(command, b""))
-    assert not is_alive(number())
-    assert look.found is None
+    look = Looking(command, b"")
+    process = number()
+    until(lambda: not is_alive(process))
+    assert over(look).found is None
 
 
 def test_one_waits_for_another(slow: tuple[list[str], Callable[[], int]]) -> None:
