@@ -190,7 +190,6 @@ def extract(
             total.merge(next(activities))
             snapshots += [_snapshot(total)] * stops.count(stop)
             done.save(stop)
-            give_back()
     if len(total.predictions) < MIN_IMAGES:
         position, reason = next(iter(total.skipped.items()))
         raise ImagesError(

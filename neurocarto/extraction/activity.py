@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from neurocarto.errors import ModelError
 from neurocarto.extraction.hooks import layer_outputs
+from neurocarto.extraction.lasting import LastingRows
 from neurocarto.extraction.models import Model
 from neurocarto.extraction.peaks import spatial_peaks
 from neurocarto.extraction.topk import EMPTY, TopK, encode
@@ -22,7 +22,7 @@ PENDING_COLUMNS = 128
 LARGEST = torch.finfo(torch.float16).max
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What the network said of one image, and the size of that image in pixels."""
 
@@ -91,8 +91,8 @@ class Activity:
 
     Images have positions in one seeded order; even positions are half 0, odd ones half 1. Merging is
     exact for everything but the float64 sums, whose grouping is fixed by merging in shard order. Memory:
-    neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come; classes are
-    labels and predictions that occur.
+    neurons × (2 k × 12 bytes + classes × 8 + sampled images × 2), however many images come, mapped apart from the heap;
+    classes are labels and predictions that occur.
 
     halves: the strongest images of each half, of unsigned neurons only those that are active; total, active (N,):
     sums over images, of activations and of those above zero; class_sums: per (kind, class); profile: activations (N,)
@@ -106,9 +106,9 @@ class Activity:
         self.total = torch.zeros(self.count, dtype=torch.float64, device=device)
         self.active = torch.zeros(self.count, dtype=torch.int64, device=device)
         # No way back to self: a cycle would live on.
-        zeros = partial(torch.zeros, self.count, dtype=torch.float64, device=device)
-        self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(zeros)
-        self.profile: dict[int, Tensor] = {}
+        sums = LastingRows(self.count, torch.float64, device)
+        self.class_sums: defaultdict[tuple[str, str], Tensor] = defaultdict(sums)
+        self.profile: defaultdict[int, Tensor] = defaultdict(LastingRows(self.count, torch.float16))
         self.predictions: dict[int, Prediction] = {}
         self.skipped: dict[int, str] = {}
         self._pending: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
@@ -148,7 +148,7 @@ class Activity:
             if label is not None:
                 self.class_sums["label", label] += activations[row]
             if position in sampled:
-                self.profile[position] = activations[row].clamp(-LARGEST, LARGEST).to("cpu", torch.float16)
+                self.profile[position].copy_(activations[row].clamp(-LARGEST, LARGEST))
 
     def merge(self, other: "Activity") -> None:
         """Take in another stream of the same network over other images."""
@@ -175,7 +175,7 @@ class Activity:
     def _flush(self, half: int) -> None:
         pending = self._pending[half]
         if pending:
-            self.halves[half].update(torch.cat([k for k, _ in pending], 1), torch.cat([c for _, c in pending], 1))
+            self.halves[half].update(*pending)
             pending.clear()
 
     def parts(self) -> dict[str, Any]:
@@ -204,12 +204,10 @@ class Activity:
         first, second = (TopK.of(parts[f"keys{half}"], parts[f"cells{half}"], parts["k"]) for half in range(2))
         stream.halves = first, second
         stream.total, stream.active = torch.from_numpy(parts["total"]), torch.from_numpy(parts["active"])
-        stream.class_sums.update(
-            ((kind, name), torch.from_numpy(row.copy()))
-            for (kind, name), row in zip(parts["classes"], parts["class_sums"], strict=True)
-        )
-        rows = torch.from_numpy(parts["profile"])
-        stream.profile = dict(zip(parts["profile_positions"], rows, strict=True))
+        for (kind, name), row in zip(parts["classes"], torch.from_numpy(parts["class_sums"]), strict=True):
+            stream.class_sums[kind, name].copy_(row)
+        for position, row in zip(parts["profile_positions"], torch.from_numpy(parts["profile"]), strict=True):
+            stream.profile[position].copy_(row)
         stream.predictions = {position: Prediction(*values) for position, *values in parts["predictions"]}
         stream.skipped = {position: reason for position, reason in parts["skipped"]}
         return stream

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from neurocarto.extraction.lasting import lasting
 from neurocarto.records import IntArray
 
 EMPTY = torch.iinfo(torch.int64).min
 _LOW_WORD = 0xFFFFFFFF
+_ROWS = 1024
+"""Rows that are sorted at once: what that needs in passing is small beside what is kept."""
 
 
 def encode(values: Tensor, positions: Tensor) -> Tensor:
@@ -41,15 +44,19 @@ class TopK:
         self.keys = torch.empty((rows, 0), dtype=torch.int64, device=device)
         self.cells = torch.empty((rows, 0), dtype=torch.int32, device=device)
 
-    def update(self, keys: Tensor, cells: Tensor) -> None:
-        """Take in new entries: keys and cells (rows, m). A position may come only once per row."""
-        keys = torch.cat([self.keys, keys], dim=1)
-        self.keys, chosen = keys.topk(min(self.k, keys.shape[1]), dim=1)
-        self.cells = torch.cat([self.cells, cells], dim=1).gather(1, chosen)
+    def update(self, *entries: tuple[Tensor, Tensor]) -> None:
+        """Take in new entries: pairs of keys and cells (rows, m). A position may come only once per row."""
+        keys, cells = zip((self.keys, self.cells), *entries, strict=True)
+        rows, k = len(self.keys), min(self.k, sum(part.shape[1] for part in keys))
+        best, places = (lasting((rows, k), kept.dtype, kept.device) for kept in (self.keys, self.cells))
+        for block in (slice(begin, begin + _ROWS) for begin in range(0, rows, _ROWS)):
+            best[block], chosen = torch.cat([part[block] for part in keys], dim=1).topk(k, dim=1)
+            places[block] = torch.cat([part[block] for part in cells], dim=1).gather(1, chosen)
+        self.keys, self.cells = best, places
 
     def merge(self, other: "TopK") -> None:
         """Take in everything that another stream has kept."""
-        self.update(other.keys, other.cells)
+        self.update((other.keys, other.cells))
 
     def copy(self) -> "TopK":
         """Return a copy that later updates do not change."""

@@ -24,7 +24,7 @@ def test_decoding_undoes_encoding(values: np.ndarray):
 @given(VALUES, st.integers(1, 8))
 def test_keeps_the_strongest_and_of_equals_the_earliest(values: np.ndarray, k: int):
     top = TopK(len(values), k)
-    top.update(*_entries(values))
+    top.update(_entries(values))
     kept, positions = decode(top.keys)
     assert kept.shape[1] == min(k, values.shape[1])
     for row in range(len(values)):
@@ -41,10 +41,10 @@ def test_the_order_of_batches_never_matters(values: np.ndarray, k: int, random):
     order = list(range(values.shape[1]))
     random.shuffle(order)
     one, other = TopK(len(values), k), TopK(len(values), k)
-    one.update(keys, cells)
+    one.update((keys, cells))
     for begin in range(0, len(order), 3):
         chosen = order[begin : begin + 3]
-        other.update(keys[:, chosen], cells[:, chosen])
+        other.update((keys[:, chosen], cells[:, chosen]))
     assert torch.equal(one.keys, other.keys)
     assert torch.equal(one.cells[one.keys != EMPTY], other.cells[other.keys != EMPTY])
 
@@ -57,7 +57,7 @@ def test_merging_is_associative(values: np.ndarray, k: int, first: int, second: 
     def streams() -> list[TopK]:
         parts = [TopK(len(values), k) for _ in range(3)]
         for part, begin, end in zip(parts, (0, *bounds), (*bounds, values.shape[1]), strict=True):
-            part.update(keys[:, begin:end], cells[:, begin:end])
+            part.update((keys[:, begin:end], cells[:, begin:end]))
         return parts
 
     a, b, c = streams()
@@ -69,10 +69,21 @@ def test_merging_is_associative(values: np.ndarray, k: int, first: int, second: 
     assert torch.equal(a.keys, x.keys)
 
 
+def test_many_rows_are_sorted_part_by_part():
+    values = np.random.default_rng(0).normal(size=(2500, 12)).astype(np.float32)
+    keys, cells = _entries(values)
+    top = TopK(2500, 5)
+    top.update((keys[:, :4], cells[:, :4]), (keys[:, 4:5], cells[:, 4:5]))
+    top.update((keys[:, 5:], cells[:, 5:]))
+    order = np.argsort(-values, axis=1)[:, :5]
+    assert np.array_equal(decode(top.keys)[1].numpy(), order)
+    assert np.array_equal(top.cells.numpy(), np.take_along_axis(cells.numpy(), order, axis=1))
+
+
 def test_negative_activations_outrank_padding():
     top = TopK(1, 3)
     keys = torch.cat([torch.full((1, 2), EMPTY), encode(torch.tensor([[-5.0]]), torch.tensor([7]))], dim=1)
-    top.update(keys, torch.tensor([[0, 0, 2]], dtype=torch.int32))
+    top.update((keys, torch.tensor([[0, 0, 2]], dtype=torch.int32)))
     values, positions = decode(top.keys)
     assert values[0].tolist() == [-5.0, -torch.inf, -torch.inf]
     assert positions[0].tolist() == [7, -1, -1]
@@ -80,8 +91,8 @@ def test_negative_activations_outrank_padding():
 
 def test_a_copy_does_not_follow():
     top = TopK(1, 2)
-    top.update(torch.full((1, 2), EMPTY), torch.zeros((1, 2), dtype=torch.int32))
+    top.update((torch.full((1, 2), EMPTY), torch.zeros((1, 2), dtype=torch.int32)))
     copy = top.copy()
-    top.update(encode(torch.tensor([[1.0]]), torch.tensor([0])), torch.zeros((1, 1), dtype=torch.int32))
+    top.update((encode(torch.tensor([[1.0]]), torch.tensor([0])), torch.zeros((1, 1), dtype=torch.int32)))
     assert copy.keys.tolist() == [[EMPTY, EMPTY]]
     assert top.keys[0, 0] != EMPTY
