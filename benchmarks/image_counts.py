@@ -2,8 +2,8 @@
 
     python -m benchmarks.image_counts [IMAGES] [--counts 1000 1000 1000 10000 10000 50000]
 
-Each number in a process of its own, as often as it is named. Prints what was measured as JSON and as a Markdown table, and puts the table into
-docs/performance.md. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
+Each number in a process of its own, as often as it is named. Prints what was measured as JSON and as a Markdown table,
+and puts the table into docs/performance.md. Takes the folder from NEUROCARTO_SAMPLE_IMAGES when none is given.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the C library does with freed memory: keeps it between two passes, hands it back after many."""
+"""What the C library does with freed memory: keeps it between two passes, hands it back after the last."""
 
 import ctypes
 from contextlib import suppress
@@ -22,9 +22,6 @@ def keep_freed_memory() -> None:
 
 
 def give_back() -> None:
-    """Hand memory that is free inside the allocator back to the system, where that is glibc's.
-
-    What a stream keeps lies scattered among what it needed in passing, and would hold it all.
-    """
+    """Hand memory that is free inside the allocator back to the system, where that is glibc's."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
