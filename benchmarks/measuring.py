@@ -8,8 +8,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from neurocarto.engine.heap import give_back
 from neurocarto.engine.memory import resident_bytes
 
@@ -58,7 +56,9 @@ def spread(values: Sequence[float], form: str = ",.0f") -> str:
 
 def power(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Return the power of the size that values grow as, by least squares on logarithms; NaN for fewer than two."""
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0]) if len(sizes) > 1 else math.nan
+    if len(sizes) < 2:
+        return math.nan
+    return statistics.linear_regression([*map(math.log, sizes)], [*map(math.log, values)]).slope
 
 
 def write_section(title: str, text: str) -> None:

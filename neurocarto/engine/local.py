@@ -294,7 +294,6 @@ def _result(
     while snapshots:
         count, top = snapshots.pop(0)
         seen.append((count, read(top)))
-        give_back()
     whole = read(total.strongest(settings.top_k))
     return Extraction(
         layers=total.layers,

@@ -7,7 +7,6 @@ keeps is mapped; a graphics card has an allocator of its own.
 
 import math
 import mmap
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,12 +15,12 @@ _AT_ONCE = 2**22
 """Bytes of rows that are mapped at once: few mappings, and little in them that is not used yet."""
 
 
-def lasting(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+def lasting(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
     """Return zeros of this shape; their memory goes back to the system as soon as nobody holds them."""
     count = math.prod(shape)
     if torch.device(device).type != "cpu" or not count:
-        return torch.zeros(tuple(shape), dtype=dtype, device=device)
-    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(tuple(shape))
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
 
 
 class LastingRows:
