@@ -278,6 +278,8 @@ def _products_of(begin: int, end: int, placed: _Placed, vectors: Floats, result:
     tile = np.empty((GRID**2, vectors.shape[1]), np.float32)
     buckets, total = placed.buckets, np.empty(vectors.shape[1], np.float32)
     for bucket in range(begin, end):
+        if buckets[bucket] == buckets[bucket + 1]:  # an image that is no stimulus of any
+            continue
         tile[:] = 0
         for group in range(buckets[bucket], buckets[bucket + 1]):
             _sum_cells(group, placed, vectors, tile, total)

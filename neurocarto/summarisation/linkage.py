@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -51,15 +53,26 @@ def complete_linkage(pairs: Ints, similarity: Doubles) -> list[Ints]:
     """
     if not len(pairs):
         return []
-    group = _link(pairs, similarity, np.argsort(-similarity, kind="stable"), *_incident(pairs))
+    group = _link(pairs, similarity, _falling(pairs, similarity), *_incident(pairs))
     order = group.argsort(kind="stable")
     ends = np.flatnonzero(np.diff(group[order])) + 1
     return [members for members in np.split(order, ends) if len(members) > 1]
 
 
+def _falling(pairs: Ints, similarity: Doubles) -> Ints:
+    """Return the order of the pairs by falling similarity, of one connected part of their graph after the other.
+
+    No group reaches beyond its part, and what is looked up together then lies together in the processor's cache.
+    """
+    n = int(pairs.max()) + 1
+    graph = sparse.coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), (n, n))
+    _, part = connected_components(graph, directed=False)
+    return np.lexsort((-similarity, part[pairs[:, 0]]))
+
+
 @numba.njit(cache=True, nogil=True)
 def _link(pairs: Ints, similarity: Doubles, order: Ints, begins: Ints, which: Ints) -> Ints:
-    """Return each neuron's group (n,), named by its smallest member; order: of falling similarity.
+    """Return each neuron's group (n,), named by its smallest member; order: see _falling.
 
     Pairs come one after the other; two groups merge with the last of the pairs across them, their least similar.
     """
