@@ -65,7 +65,7 @@ def _falling(pairs: Ints, similarity: Doubles) -> Ints:
     No group reaches beyond its part, and what is looked up together then lies together in the processor's cache.
     """
     n = int(pairs.max()) + 1
-    graph = sparse.coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), (n, n))
+    graph = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (n, n))
     _, part = connected_components(graph, directed=False)
     return np.lexsort((-similarity, part[pairs[:, 0]]))
 
