@@ -16,6 +16,9 @@ STARTED_EPOCHS = 60
 NEGATIVES = 10
 """Others that each neuron is driven off at each step. UMAP's own 5 leave more strangers side by side."""
 
+COMPILED = "smooth_knn_dist", "compute_membership_strengths"
+"""Functions that UMAP would compile anew in every process, which takes seconds."""
+
 
 def project(
     embedding: npt.NDArray[np.float32], settings: RunSettings, start: npt.NDArray[np.float32] | None = None
@@ -54,8 +57,10 @@ def snapshots(
 def _umap(
     points: npt.NDArray[np.float32], settings: RunSettings, start: npt.NDArray[np.float32] | None
 ) -> npt.NDArray[np.float32]:
-    from umap import UMAP
+    from umap import UMAP, umap_
 
+    for name in COMPILED:
+        getattr(umap_, name).enable_caching()
     neighbours = min(settings.neighbours, len(points) - 1)
     model = UMAP(
         n_neighbors=neighbours,

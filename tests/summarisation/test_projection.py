@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from scipy.spatial import procrustes
+from umap import umap_
 
 from neurocarto.quality.embedding import trustworthiness
 from neurocarto.settings import RunSettings
-from neurocarto.summarisation.projection import _aligned, project, snapshots
+from neurocarto.summarisation.projection import COMPILED, _aligned, project, snapshots
 
 SETTINGS = RunSettings(threads=1)
 
@@ -29,6 +30,14 @@ def test_neighbours_stay_together_and_silent_neurons_have_no_place(groups: np.nd
 
 def test_the_same_seed_gives_the_same_map(groups: np.ndarray):
     assert project(groups, SETTINGS).tobytes() == project(groups, SETTINGS).tobytes()
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_umap_compiles_is_kept_for_the_next_process(groups: np.ndarray, name: str):
+    project(groups, SETTINGS)
+    stats = getattr(umap_, name).stats
+    assert stats.cache_path
+    assert sum(stats.cache_hits.values()) + sum(stats.cache_misses.values()) >= 1
 
 
 def test_another_seed_gives_nearly_the_same_map():
