@@ -1,6 +1,5 @@
 """Finding and opening runs. One open run is shared by all sessions; nobody writes to it."""
 
-import gc
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,8 +100,6 @@ def _open(name: str, folder: str, changed: int) -> OpenRun:
     run = Run(folder)
     lookup, patches = Lookup(run), Patches(run)
     cards = Cards(lookup, patches, policy.folders("NEUROCARTO_IMAGES"))
-    # Streamlit collects garbage whenever a page has run: what stays need not be looked through each time.
-    gc.freeze()
     return OpenRun(name, f"{run.manifest.run_id}-{changed}", lookup, patches, cards)
 
 

@@ -9,6 +9,7 @@ arrays, 371 MB with it.
 
 import contextlib
 import ctypes
+import gc
 from functools import cache
 
 import pyarrow as pa
@@ -30,3 +31,12 @@ def share_heaps() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+@cache
+def leave_modules_alone() -> None:
+    """Leave what is there now out of all collections of garbage: Streamlit looks for some after every run of a page.
+
+    To be called once all is imported and nothing opened yet: what is left out never goes where it refers to itself.
+    """
+    gc.freeze()

@@ -8,7 +8,7 @@ import streamlit as st
 from neurocarto.dashboard import access, components, moves, names, state, widgets
 from neurocarto.dashboard.components.scripts import ROOT
 from neurocarto.dashboard.loaders import OpenRun, open_run, run_folders
-from neurocarto.dashboard.memory import share_heaps
+from neurocarto.dashboard.memory import leave_modules_alone, share_heaps
 from neurocarto.errors import RunError
 
 _SHELL = "nc_shell"
@@ -30,6 +30,7 @@ def run_app() -> None:
     """Draw the frame and run the page that the URL names. Called by entrypoints only: app.py, deploy/view_only.py."""
     st.session_state[_SHELL] = True
     share_heaps()
+    leave_modules_alone()
     _navigation().run()
 
 

@@ -1,4 +1,3 @@
-import gc
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,6 @@ def test_an_open_run_is_shared_until_it_is_made_again(tmp_path: Path) -> None:
     manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text())
     assert loaders.open_run("run", folder) is not first
-
-
-def test_garbage_is_not_looked_for_in_what_an_open_run_keeps(tmp_path: Path) -> None:
-    gc.unfreeze()
-    lookup = loaders.open_run("run", write_synthetic_run(tmp_path / "run", layers=2, channels=10)).lookup
-    looked_through = {id(each) for each in gc.get_objects()}
-    gc.unfreeze()
-    known = {id(each) for each in gc.get_objects()}
-    assert id(lookup) in known - looked_through
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

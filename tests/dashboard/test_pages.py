@@ -1,5 +1,6 @@
 """Journeys over every page with every key of the selection. Charts are driven in tests/browser."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.conftest import ROOT, Visit
+from neurocarto.dashboard import memory
 
 PAGES = ["", "explore", "cascade", "classes", "quality", "study", "about"]
 SELECTIONS: list[dict[str, object]] = [
@@ -145,3 +147,10 @@ def test_the_app_loads_none_of_the_computing_packages(run_folder: Path) -> None:
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_garbage_is_not_looked_for_in_modules(visit: Visit) -> None:
+    gc.unfreeze()
+    memory.leave_modules_alone.cache_clear()
+    visit()
+    assert id(memory) not in {id(each) for each in gc.get_objects()}
