@@ -6,6 +6,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from neurocarto.records import IntArray
+
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
@@ -64,10 +66,14 @@ def _falling(pairs: Ints, similarity: Doubles) -> Ints:
 
     No group reaches beyond its part, and what is looked up together then lies together in the processor's cache.
     """
-    n = int(pairs.max()) + 1
-    graph = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (n, n))
-    _, part = connected_components(graph, directed=False)
-    return np.lexsort((-similarity, part[pairs[:, 0]]))
+    return np.lexsort((-similarity, connected_parts(pairs, int(pairs.max()) + 1)[pairs[:, 0]]))
+
+
+def connected_parts(pairs: IntArray, count: int) -> npt.NDArray[np.int32]:
+    """Return which connected part of the graph of pairs (p, 2) each of 0 … count-1 lies in, (count,)."""
+    graph = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), (count, count))
+    part: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return part
 
 
 @numba.njit(cache=True, nogil=True)

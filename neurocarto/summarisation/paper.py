@@ -33,6 +33,7 @@ from neurocarto.settings import RunSettings
 from neurocarto.summarisation.axes import placed_vectors
 from neurocarto.summarisation.candidates import candidate_pairs, signatures
 from neurocarto.summarisation.clusters import tabulate
+from neurocarto.summarisation.linkage import connected_parts
 from neurocarto.summarisation.similarity import find_stimuli
 
 IMAGE_BANDS, IMAGE_ROWS = 100, 3
@@ -105,7 +106,7 @@ def _pair_counts(pairs: IntArray, n: int) -> Matches:
 
 def connected(pairs: IntArray, count: int) -> list[npt.NDArray[np.int64]]:
     """Return the connected components of two and more among 0 … count-1, by their smallest members."""
-    _, label = sparse.csgraph.connected_components(_pair_counts(pairs, count), directed=False)
+    label = connected_parts(pairs, count)
     order = np.argsort(label, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
     return sorted((part for part in parts if len(part) > 1), key=lambda part: int(part[0]))
